@@ -1,0 +1,153 @@
+/**
+ * Block devices: what a driver implements (`BlockDeviceOps`, a flat record) and what everybody else uses (`BlockDevice`, one concrete
+ * class, so that hot call sites see one shape).
+ *
+ * The driver is called with requests that are already checked: inside the device, aligned, not longer than `maxTransferBytes`, no
+ * write to a read-only device. Ranges of arena memory are given as addresses; `arena.chunkOf(address)` and
+ * `arena.offsetInChunk(address)` turn them into bytes.
+ */
+import { Errno, KernelError, type NegErrno } from '../base/errno.js';
+import { PAGE_SIZE } from '../base/size.js';
+import { Completion } from '../task/completion.js';
+import type { TaskContext } from '../task/task-context.js';
+import { BIO_OP_NAMES, Bio, BioOp } from './bio.js';
+
+/** What a driver implements. Later fields are optional and come last. */
+export interface BlockDeviceOps {
+  readonly apiVersion: 1;
+  /** For people and for the writeout graph: `ram:0`, `nbd://127.0.0.1:10809/disk`. */
+  readonly name: string;
+  readonly sizeBytes: number;
+  /** Smallest unit of reads and writes in bytes: a power of two, at most 4096. */
+  readonly blockSizeBytes: number;
+  /** Longest read or write in bytes; a multiple of 4096. */
+  readonly maxTransferBytes: number;
+  readonly readOnly: boolean;
+  /** True if what was acknowledged is as safe as what was flushed, as far as this kernel can tell (M9). */
+  readonly trusted: boolean;
+  /** True if completion depends on a socket. */
+  readonly viaSocket: boolean;
+  readonly can: { readonly flush: boolean; readonly fua: boolean; readonly discard: boolean; readonly writeZeroes: boolean };
+  /** Starts a request. Must end it with `bio.end(status)` exactly once, now or later; must not throw, must not wait. */
+  submit(bio: Bio): void;
+  /** Lets go of files and sockets. Requests still in flight end with `-EIO`. */
+  close(): Promise<void>;
+  /** Writes bytes of an export that were acknowledged before a reconnect and may be lost since; see `PinnedFile.flush`. */
+  readonly generation?: () => number;
+}
+
+/** A block device as the rest of the kernel sees it. */
+export class BlockDevice {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly blockSizeBytes: number;
+  readonly maxTransferBytes: number;
+  readonly readOnly: boolean;
+  readonly trusted: boolean;
+  readonly viaSocket: boolean;
+  readonly can: BlockDeviceOps['can'];
+  /** The driver's record. Its package's hooks know it by this; nobody else looks inside. */
+  readonly ops: BlockDeviceOps;
+  /** Who has it to itself (a swap area, later a superblock), or null. */
+  #holder: string | null = null;
+  #closed = false;
+  #nrInFlight = 0;
+
+  constructor(ops: BlockDeviceOps) {
+    const bad =
+      !Number.isSafeInteger(ops.sizeBytes) || ops.sizeBytes < 0
+        ? 'size'
+        : ops.blockSizeBytes < 1 || ops.blockSizeBytes > PAGE_SIZE || (ops.blockSizeBytes & (ops.blockSizeBytes - 1)) !== 0
+          ? 'block size'
+          : ops.maxTransferBytes < PAGE_SIZE || ops.maxTransferBytes % PAGE_SIZE !== 0
+            ? 'largest transfer'
+            : null;
+    if (bad !== null) throw new KernelError('EINVAL', `block device ${ops.name} declares an impossible ${bad}`);
+    this.name = ops.name;
+    this.sizeBytes = ops.sizeBytes;
+    this.blockSizeBytes = ops.blockSizeBytes;
+    this.maxTransferBytes = ops.maxTransferBytes;
+    this.readOnly = ops.readOnly;
+    this.trusted = ops.trusted;
+    this.viaSocket = ops.viaSocket;
+    this.can = ops.can;
+    this.ops = ops;
+  }
+
+  /** Requests submitted and not ended. */
+  get nrInFlight(): number {
+    return this.#nrInFlight;
+  }
+
+  /** Submits a checked or unchecked request; errors, too, arrive by `bio.end`. Never throws, never waits. */
+  submit(bio: Bio): void {
+    bio.markSubmitted();
+    const refused = this.#check(bio);
+    if (refused !== 0) bio.end(refused);
+    else this.ops.submit(bio);
+  }
+
+  #check(bio: Bio): 0 | NegErrno {
+    if (this.#closed) return -Errno.EIO;
+    if (bio.op === BioOp.FLUSH) return 0;
+    const writes = bio.op !== BioOp.READ;
+    if (writes && this.readOnly) return -Errno.EROFS;
+    if (bio.op === BioOp.DISCARD && !this.can.discard) return -Errno.EOPNOTSUPP;
+    if (bio.op === BioOp.WRITE_ZEROES && !this.can.writeZeroes) return -Errno.EOPNOTSUPP;
+    if (bio.offsetBytes < 0 || bio.lengthBytes <= 0) return -Errno.EINVAL;
+    if (bio.offsetBytes + bio.lengthBytes > this.sizeBytes) return writes ? -Errno.ENOSPC : -Errno.EINVAL;
+    if (bio.offsetBytes % this.blockSizeBytes !== 0 || bio.lengthBytes % this.blockSizeBytes !== 0) return -Errno.EINVAL;
+    if (bio.op <= BioOp.WRITE && bio.lengthBytes > this.maxTransferBytes) return -Errno.EINVAL;
+    return 0;
+  }
+
+  /** Submits and waits. @returns 0 or a negative errno. */
+  async submitAndWait(task: TaskContext, bio: Bio): Promise<0 | NegErrno> {
+    const done = new Completion({ kind: 'bio', name: `${BIO_OP_NAMES[bio.op]} on ${this.name}` });
+    bio.onEnd = (ended) => done.complete(ended.status);
+    this.#nrInFlight++;
+    this.submit(bio);
+    const status = await done.wait(task);
+    this.#nrInFlight--;
+    return status;
+  }
+
+  /** Takes the device for one user. @throws KernelError EBUSY naming the user that has it. */
+  hold(holder: string): void {
+    if (this.#holder !== null) throw new KernelError('EBUSY', `${this.name} is in use by ${this.#holder}, wanted by ${holder}`);
+    this.#holder = holder;
+  }
+
+  /** Gives it back. */
+  unhold(): void {
+    this.#holder = null;
+  }
+
+  get holder(): string | null {
+    return this.#holder;
+  }
+
+  /** Closes it. Safe to call twice. @throws KernelError EBUSY while somebody holds it. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    if (this.#holder !== null) throw new KernelError('EBUSY', `${this.name} is in use by ${this.#holder}`);
+    this.#closed = true;
+    await this.ops.close();
+  }
+}
+
+/** Opens devices named by a URL or path; registered under `BLOCK_DRIVER`. */
+export interface BlockDriver {
+  /** `nbd`, `file`, `mem`: what stands before the first colon. */
+  readonly schemes: readonly string[];
+  /** @throws KernelError naming the URL and what is wrong with it. */
+  open(url: string, options: OpenDeviceOptions): Promise<BlockDeviceOps>;
+}
+
+/** Options of `kernel.openBlockDevice`. */
+export interface OpenDeviceOptions {
+  readonly readOnly?: boolean;
+  /** Longest the opening may take. Default 30,000. */
+  readonly timeoutMs?: number;
+  readonly signal?: import('../task/abort.js').AbortSignalLike;
+}

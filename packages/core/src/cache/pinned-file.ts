@@ -1,0 +1,85 @@
+/**
+ * Pinned files (M14): a file, or a whole device, that can be written when memory is gone.
+ *
+ * After `swapActivate` returns, `swapOut`, `swapIn` and `flush` complete inside the memory that was set aside by it: no allocation,
+ * no block map read from disk, no connection made in ordinary memory. While pinned the backing keeps its size and place. Swap areas
+ * are one user, md's write-intent bitmap another; neither knows what lies underneath.
+ */
+import type { NegErrno } from '../base/errno.js';
+import type { MaybePromise } from '../base/maybe-promise.js';
+import type { TaskContext } from '../task/task-context.js';
+
+/** What `flush` ends with when the server restarted: pages written since the last flush may be lost and must be written again. */
+export const WRITE_AGAIN: NegErrno = -116; // -ESTALE
+
+/** A backing that can be written whatever the load. Calls may overlap. */
+export interface PinnedFile {
+  /** Name of what is underneath, for people and for the writeout graph. */
+  readonly name: string;
+  readonly sizePages: number;
+  /** True if a page acknowledged by `swapOut` is as safe as a flushed one (M9). */
+  readonly trusted: boolean;
+  /** Most pages that may be in flight at once; a longer call is cut and takes its turn. At least 1. */
+  readonly nrUnits: number;
+  /**
+   * Writes `count` frames, `pfns[from]` onwards, to consecutive pages from `index` on.
+   * The frames stay untouched by others and in place until it ends.
+   * @returns 0 or a negative errno; a value, not a promise, if it could be done at once.
+   */
+  swapOut(task: TaskContext, index: number, pfns: Uint32Array, from: number, count: number): MaybePromise<0 | NegErrno>;
+  /** Reads `count` consecutive pages from `index` on into frames. As `swapOut`. */
+  swapIn(task: TaskContext, index: number, pfns: Uint32Array, from: number, count: number): MaybePromise<0 | NegErrno>;
+  /**
+   * Makes every page whose `swapOut` ended before this call durable on the lowest device.
+   * @returns 0; `WRITE_AGAIN` if pages acknowledged since the last good flush may be lost; another negative errno.
+   */
+  flush(task: TaskContext): MaybePromise<0 | NegErrno>;
+  /** Hint that pages need not be kept. Never waits. */
+  discard?(index: number, count: number): void;
+  /** Undoes the activation. @throws KernelError EBUSY while calls are in flight. */
+  release(): Promise<void>;
+}
+
+/** What the user of a pin asks for. */
+export interface PinSpec {
+  /** Who pins: shown as the holder (`swap`, `md-bitmap`). */
+  readonly user: string;
+  /** Pages the user wants in flight at once; the backing may give fewer. */
+  readonly nrUnits: number;
+}
+
+/** The two hooks a device or filesystem package registers under `SWAP_HOOKS`. */
+export interface SwapHooks {
+  /** Name of the package, for messages. */
+  readonly name: string;
+  /** True if `backing` (a `BlockDevice`, later an open file) is one of this package's. The first hook that claims it serves it. */
+  claims(backing: object): boolean;
+  /** Pins `backing`. @throws KernelError (ENOMEM with the shortfall, EINVAL for a hole, EBUSY, EOPNOTSUPP). */
+  swapActivate(task: TaskContext, backing: object, spec: PinSpec): Promise<PinnedFile>;
+}
+
+/** Memory that one backing's writeout takes (M5). Frames. */
+export interface Footprint {
+  /** Allocated when the backing was opened or pinned, and kept. */
+  readonly standingFrames: number;
+  /** Most frames one unit holds that are allocated while it runs. */
+  readonly unitFrames: number;
+  /** Units at once. */
+  readonly nrUnits: number;
+}
+
+/** The hook a device or filesystem package registers under `WRITEOUT_HOOK`: how a page of it gets written out, and at what cost. */
+export interface WriteoutHook {
+  readonly name: string;
+  /** As `SwapHooks.claims`. */
+  claims(backing: object): boolean;
+  /** What writing out to `backing` takes. Pure; nothing is started. */
+  footprint(backing: object): Footprint;
+  /**
+   * Writes `count` dirty frames to consecutive pages of `backing` from byte `offsetBytes` on (a multiple of 4096).
+   * @returns 0 or a negative errno, as `PinnedFile.swapOut`.
+   */
+  writeout(task: TaskContext, backing: object, offsetBytes: number, pfns: Uint32Array, from: number, count: number): MaybePromise<0 | NegErrno>;
+  /** Makes what was written durable. */
+  sync(task: TaskContext, backing: object): MaybePromise<0 | NegErrno>;
+}

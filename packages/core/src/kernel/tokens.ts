@@ -1,0 +1,41 @@
+/**
+ * The tokens: every seam at which a kernel can be extended or a part exchanged. A plugin registers against these and resolves from
+ * these; there is no other way in.
+ */
+import type { TracePoints } from '../base/trace.js';
+import type { BlockDriver } from '../block/block-device.js';
+import type { SwapHooks, WriteoutHook } from '../cache/pinned-file.js';
+import type { Memory } from '../mm/memory.js';
+import type { Shrinker } from '../mm/reclaimer.js';
+import type { ReplacementPolicyFactory } from '../reclaim/replacement-policy.js';
+import type { SwapSubsystem } from '../reclaim/swap-subsystem.js';
+import type { Clock, RandomSource, Scheduler } from '../task/clock.js';
+import { type Token, token } from './di.js';
+import type { Kernel } from './kernel.js';
+
+/** The kernel a plugin's parts belong to. */
+export const KERNEL: Token<Kernel> = token('kernel');
+/** Its memory: arena, page allocator, standing memory, sizes. */
+export const MEMORY: Token<Memory> = token('memory');
+/** Its trace points. */
+export const TRACE: Token<TracePoints> = token('trace');
+/** Time. The host's is in `@tidemark/core/host`. */
+export const CLOCK: Token<Clock> = token('clock');
+/** Deferred work. */
+export const SCHEDULER: Token<Scheduler> = token('scheduler');
+/** Random bytes. */
+export const RANDOM: Token<RandomSource> = token('random');
+/** Drivers that open block devices by URL; any number. */
+export const BLOCK_DRIVER: Token<BlockDriver> = token('block-driver');
+/** Swap-in and swap-out of a backing, by way of a `PinnedFile`; one for each package that has backings. */
+export const SWAP_HOOKS: Token<SwapHooks> = token('swap-hooks');
+/** Writeout of dirty pages to a backing; one for each package that has backings. */
+export const WRITEOUT_HOOK: Token<WriteoutHook> = token('writeout-hook');
+/** The swap plugin; one or none. */
+export const SWAP_SUBSYSTEM: Token<SwapSubsystem> = token('swap-subsystem');
+/** Caches that can give memory back; any number. */
+export const SHRINKER: Token<Shrinker> = token('shrinker');
+/** Socket transports, `Transport` of `@tidemark/net`; any number. */
+export const TRANSPORT: Token<object> = token('transport');
+/** Which page goes next; the default is active and inactive lists with refault distance (M18). */
+export const REPLACEMENT_POLICY: Token<ReplacementPolicyFactory> = token('replacement-policy');

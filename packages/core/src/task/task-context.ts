@@ -1,0 +1,98 @@
+/**
+ * Who is asking. There is no ambient "current": a `TaskContext` is the first argument of whatever may allocate or wait.
+ *
+ * It is immutable and only ever narrowed by derivation: `task.within(node)`, `task.noIo()`, `task.withTicket(ticket)`. Nothing has
+ * to be restored, so no scope can leak across an await. Servers, devices and transports run in tasks born within their node.
+ */
+import { abortErrno, type AbortSignalLike } from './abort.js';
+import type { NegErrno } from '../base/errno.js';
+
+/** Anything a task can be inside of: a node of the writeout graph. Compared by identity. */
+export interface TaskScope {
+  readonly name: string;
+}
+
+/** A right to reserve memory, see `mm/reserve.ts`. Named here so that a task can carry one; only mm looks inside. */
+export interface TicketLike {
+  readonly account: object;
+}
+
+interface TaskState {
+  readonly name: string;
+  readonly scopes: readonly TaskScope[];
+  readonly mayIo: boolean;
+  readonly isReclaimer: boolean;
+  readonly ticket: TicketLike | null;
+  readonly throttledBy: object | null;
+  readonly signal: AbortSignalLike | null;
+}
+
+/** The context of one thread of work. */
+export class TaskContext implements TaskState {
+  readonly name: string;
+  /** The nodes this task is inside, outermost first. */
+  readonly scopes: readonly TaskScope[];
+  /** False under `noIo()`: reclaim for this task starts no I/O. */
+  readonly mayIo: boolean;
+  /** True for kswapd and for the work reclaim starts: such a task never enters direct reclaim. */
+  readonly isReclaimer: boolean;
+  readonly ticket: TicketLike | null;
+  /** The only device whose dirty limit may pause this task, or null for the global rule (M16). */
+  readonly throttledBy: object | null;
+  readonly signal: AbortSignalLike | null;
+
+  private constructor(state: TaskState) {
+    this.name = state.name;
+    this.scopes = state.scopes;
+    this.mayIo = state.mayIo;
+    this.isReclaimer = state.isReclaimer;
+    this.ticket = state.ticket;
+    this.throttledBy = state.throttledBy;
+    this.signal = state.signal;
+  }
+
+  /** A fresh task, inside nothing. */
+  static root(name: string, signal: AbortSignalLike | null = null): TaskContext {
+    return new TaskContext({ name, scopes: [], mayIo: true, isReclaimer: false, ticket: null, throttledBy: null, signal });
+  }
+
+  /** The same task, inside `node` too. */
+  within(node: TaskScope): TaskContext {
+    return new TaskContext({ ...this, scopes: [...this.scopes, node] });
+  }
+
+  /** True if the task is inside `node`. */
+  isWithin(node: TaskScope): boolean {
+    return this.scopes.includes(node);
+  }
+
+  /** The same task, whose reclaim starts no I/O. */
+  noIo(): TaskContext {
+    return new TaskContext({ ...this, mayIo: false });
+  }
+
+  /** The same task as a part of reclaim itself. */
+  asReclaimer(): TaskContext {
+    return new TaskContext({ ...this, isReclaimer: true });
+  }
+
+  /** The same task with the right to spend one unit's reserve; null drops it (M19). */
+  withTicket(ticket: TicketLike | null): TaskContext {
+    return new TaskContext({ ...this, ticket });
+  }
+
+  /** The same task, paused by the dirty limit of one device only (M16). */
+  localThrottle(device: object): TaskContext {
+    return new TaskContext({ ...this, throttledBy: device });
+  }
+
+  /** The same task, whose waits also end when `signal` aborts; it replaces the signal the task had. */
+  withSignal(signal: AbortSignalLike | null): TaskContext {
+    return new TaskContext({ ...this, signal });
+  }
+
+  /** 0, or the errno with which a wait of this task ends at once. */
+  checkSignal(): NegErrno {
+    return this.signal?.aborted ? abortErrno(this.signal) : 0;
+  }
+}
