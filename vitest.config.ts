@@ -1,0 +1,23 @@
+/**
+ * Tests run on the sources (the export condition `@tidemark/source`), so no build is needed to run one:
+ *
+ *     npx vitest run packages/core/test          unit tests of a package
+ *     npx vitest run --project interop           tests against software nobody here wrote; they need it installed
+ */
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  oxc: { decorator: { legacy: true } },
+  ssr: { resolve: { conditions: ['@tidemark/source'] } }, // resolve.conditions has no effect on what Node loads
+  test: {
+    pool: 'forks', // a worker thread has no signals and no peak RSS of its own
+    maxWorkers: 2,
+    testTimeout: 30_000, // not a measure of speed: two cores shared with everything else
+    hookTimeout: 30_000,
+    allowOnly: false,
+    projects: [
+      { extends: true, test: { name: 'unit', include: ['packages/*/test/**/*.test.ts', 'test/**/*.test.ts'] } },
+      { extends: true, test: { name: 'interop', include: ['interop/**/*.test.ts'], testTimeout: 120_000, fileParallelism: false } },
+    ],
+  },
+});
