@@ -15,7 +15,7 @@ import { PAGE_SHIFT, PAGE_SIZE } from '../base/size.js';
 export type Pfn = number;
 
 /** log2 of the frames of a chunk. */
-const CHUNK_FRAME_SHIFT = 18;
+export const CHUNK_FRAME_SHIFT = 18;
 const CHUNK_FRAME_MASK = (1 << CHUNK_FRAME_SHIFT) - 1;
 const CHUNK_BYTES = 2 ** (CHUNK_FRAME_SHIFT + PAGE_SHIFT);
 const WORDS_PER_PAGE = PAGE_SIZE / 4;
@@ -50,6 +50,11 @@ export class Arena {
   view(address: number, lengthBytes: number): Uint8Array {
     const at = this.offsetInChunk(address);
     return this.chunkOf(address).subarray(at, at + lengthBytes);
+  }
+
+  /** Every chunk as 32-bit words, for structures that index them themselves on a hot path (XArray nodes). */
+  get wordChunks(): readonly Uint32Array[] {
+    return this.#words;
   }
 
   /** The chunk of a frame as 32-bit words; `wordIndexOf(pfn)` is the frame's first. */
