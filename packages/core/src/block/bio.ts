@@ -57,6 +57,11 @@ export class Bio {
     this.lengths = new Uint32Array(maxSegments);
   }
 
+  /** True from submit until the device ended it. */
+  get isInFlight(): boolean {
+    return this.#inFlight;
+  }
+
   /** Makes the bio a fresh request. */
   start(op: BioOp, offsetBytes: number, task: TaskContext = KERNEL_TASK): this {
     invariant(!this.#inFlight, 'a bio was reused while in flight');
@@ -83,6 +88,14 @@ export class Bio {
     }
     this.lengthBytes += lengthBytes;
     return true;
+  }
+
+  /** For pools: drops what the last request referred to, so that an idle bio keeps nothing alive. */
+  forget(): void {
+    this.task = KERNEL_TASK;
+    this.onEnd = ignore;
+    this.owner = null;
+    this.devicePrivate = null;
   }
 
   /** For the block layer: the device has it now. */
