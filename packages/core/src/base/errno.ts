@@ -99,7 +99,7 @@ export function errorFrom(errno: NegErrno, doing: string, details?: ErrorDetails
 /** The negative errno of whatever was thrown: of a `KernelError`, of an error of `node:fs`, else `-EIO`. */
 export function errnoOf(thrown: unknown): NegErrno {
   const code = (thrown as { code?: unknown } | null)?.code;
-  return typeof code === 'string' && code in Errno ? -Errno[code as ErrnoName] : -Errno.EIO;
+  return typeof code === 'string' && Object.hasOwn(Errno, code) ? -Errno[code as ErrnoName] : -Errno.EIO;
 }
 
 /** Throws if `condition` is false. For what only a bug of ours can cause; stays on in production. */

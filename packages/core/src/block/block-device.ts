@@ -7,6 +7,7 @@
  * `arena.offsetInChunk(address)` turn them into bytes.
  */
 import { Errno, KernelError, type NegErrno } from '../base/errno.js';
+import type { MaybePromise } from '../base/maybe-promise.js';
 import { PAGE_SIZE } from '../base/size.js';
 import { Completion } from '../task/completion.js';
 import type { TaskContext } from '../task/task-context.js';
@@ -32,8 +33,6 @@ export interface BlockDeviceOps {
   submit(bio: Bio): void;
   /** Lets go of files and sockets. Requests still in flight end with `-EIO`. */
   close(): Promise<void>;
-  /** Writes bytes of an export that were acknowledged before a reconnect and may be lost since; see `PinnedFile.flush`. */
-  readonly generation?: () => number;
 }
 
 /** A block device as the rest of the kernel sees it. */
@@ -51,7 +50,7 @@ export class BlockDevice {
   /** Who has it to itself (a swap area, later a superblock), or null. */
   #holder: string | null = null;
   #closed = false;
-  #nrInFlight = 0;
+  readonly #closers: (() => void)[] = [];
 
   constructor(ops: BlockDeviceOps) {
     const bad =
@@ -74,16 +73,12 @@ export class BlockDevice {
     this.ops = ops;
   }
 
-  /** Requests submitted and not ended. */
-  get nrInFlight(): number {
-    return this.#nrInFlight;
-  }
-
   /** Submits a checked or unchecked request; errors, too, arrive by `bio.end`. Never throws, never waits. */
   submit(bio: Bio): void {
     bio.markSubmitted();
     const refused = this.#check(bio);
     if (refused !== 0) bio.end(refused);
+    else if (bio.op === BioOp.FLUSH && !this.can.flush) bio.end(0); // it keeps nothing back that could be flushed
     else this.ops.submit(bio);
   }
 
@@ -92,6 +87,7 @@ export class BlockDevice {
     if (bio.op === BioOp.FLUSH) return 0;
     const writes = bio.op !== BioOp.READ;
     if (writes && this.readOnly) return -Errno.EROFS;
+    if (bio.fua && !this.can.fua) return -Errno.EOPNOTSUPP;
     if (bio.op === BioOp.DISCARD && !this.can.discard) return -Errno.EOPNOTSUPP;
     if (bio.op === BioOp.WRITE_ZEROES && !this.can.writeZeroes) return -Errno.EOPNOTSUPP;
     if (bio.offsetBytes < 0 || bio.lengthBytes <= 0) return -Errno.EINVAL;
@@ -101,15 +97,15 @@ export class BlockDevice {
     return 0;
   }
 
-  /** Submits and waits. @returns 0 or a negative errno. */
-  async submitAndWait(task: TaskContext, bio: Bio): Promise<0 | NegErrno> {
+  /**
+   * Submits and waits until the device has ended it, whatever the task's signal says: until then the memory is the device's.
+   * @returns 0 or a negative errno.
+   */
+  submitAndWait(task: TaskContext, bio: Bio): MaybePromise<0 | NegErrno> {
     const done = new Completion({ kind: 'bio', name: `${BIO_OP_NAMES[bio.op]} on ${this.name}` });
     bio.onEnd = (ended) => done.complete(ended.status);
-    this.#nrInFlight++;
     this.submit(bio);
-    const status = await done.wait(task);
-    this.#nrInFlight--;
-    return status;
+    return done.wait(task.withSignal(null));
   }
 
   /** Takes the device for one user. @throws KernelError EBUSY naming the user that has it. */
@@ -127,11 +123,17 @@ export class BlockDevice {
     return this.#holder;
   }
 
+  /** Has `closer` called when the device is closed, before its driver lets go. */
+  onClose(closer: () => void): void {
+    this.#closers.push(closer);
+  }
+
   /** Closes it. Safe to call twice. @throws KernelError EBUSY while somebody holds it. */
   async close(): Promise<void> {
     if (this.#closed) return;
     if (this.#holder !== null) throw new KernelError('EBUSY', `${this.name} is in use by ${this.#holder}`);
     this.#closed = true;
+    for (const closer of this.#closers) closer();
     await this.ops.close();
   }
 }

@@ -8,7 +8,7 @@ import type { SwapHooks, WriteoutHook } from '../cache/pinned-file.js';
 import type { Memory } from '../mm/memory.js';
 import type { Shrinker } from '../mm/reclaimer.js';
 import type { ReplacementPolicyFactory } from '../reclaim/replacement-policy.js';
-import type { SwapSubsystem } from '../reclaim/swap-subsystem.js';
+import type { SwapSubsystem } from './swap-subsystem.js';
 import type { Clock, RandomSource, Scheduler } from '../task/clock.js';
 import { type Token, token } from './di.js';
 import type { Kernel } from './kernel.js';

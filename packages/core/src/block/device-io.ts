@@ -1,0 +1,161 @@
+/**
+ * Page I/O on a block device with everything pre-attached: what pinned files and page writeout on raw devices are made of.
+ *
+ * A call of k pages is cut into bios of at most `maxTransferBytes`, taken from a pool that was filled when this was made; no frame is
+ * allocated. If every bio ended within `submit` (a RAM disk, a file read synchronously) the call returns its status as a value.
+ */
+import { KernelError, type NegErrno } from '../base/errno.js';
+import { isPromise, type MaybePromise } from '../base/maybe-promise.js';
+import { PAGE_SHIFT, PAGE_SIZE } from '../base/size.js';
+import type { Memory } from '../mm/memory.js';
+import { Semaphore } from '../task/semaphore.js';
+import type { TaskContext } from '../task/task-context.js';
+import { Bio, BioOp } from './bio.js';
+import { BioPool } from './bio-pool.js';
+import type { BlockDevice } from './block-device.js';
+
+/** Most bios pre-attached, whatever the units. */
+const BIOS_MAX = 32;
+/** Most segments of a bio; longer runs are cut. */
+const SEGMENTS_MAX = 64;
+
+/** One call in progress. */
+class Transfer {
+  nrPending = 0;
+  status: 0 | NegErrno = 0;
+  isSubmitted = false;
+  finish: ((status: 0 | NegErrno) => void) | null = null;
+}
+
+export class DeviceIo {
+  readonly device: BlockDevice;
+  readonly #pool: BioPool;
+  readonly #flushBio = new Bio(0);
+  readonly #flushTurn: Semaphore;
+  /** Pages a bio carries at most. */
+  readonly #pagesPerBio: number;
+  #nrCalls = 0;
+  #spare: Transfer | null = new Transfer();
+  readonly #onEnd = (bio: Bio): void => this.#bioEnded(bio);
+
+  /** @throws KernelError ENOMEM if the bios do not fit. */
+  constructor(memory: Memory, device: BlockDevice, nrUnits: number) {
+    this.device = device;
+    this.#pagesPerBio = Math.max(1, Math.min(SEGMENTS_MAX, device.maxTransferBytes / PAGE_SIZE));
+    const nrBios = Math.max(1, Math.min(BIOS_MAX, nrUnits));
+    this.#pool = new BioPool(memory, `bios of ${device.name}`, nrBios, this.#pagesPerBio);
+    this.#flushTurn = new Semaphore(1, { kind: 'flush', name: device.name });
+  }
+
+  /** Calls that have not ended. */
+  get nrCalls(): number {
+    return this.#nrCalls;
+  }
+
+  read(task: TaskContext, offsetBytes: number, pfns: Uint32Array, from: number, count: number): MaybePromise<0 | NegErrno> {
+    return this.#transfer(task, BioOp.READ, offsetBytes, pfns, from, count);
+  }
+
+  write(task: TaskContext, offsetBytes: number, pfns: Uint32Array, from: number, count: number): MaybePromise<0 | NegErrno> {
+    return this.#transfer(task, BioOp.WRITE, offsetBytes, pfns, from, count);
+  }
+
+  /** Makes acknowledged writes durable. One flush at a time; a second one waits, since it may cover more. */
+  flush(task: TaskContext): MaybePromise<0 | NegErrno> {
+    if (!this.device.can.flush) return 0;
+    const turn = this.#flushTurn.acquire(task);
+    return isPromise(turn) ? turn.then((got) => (got === 0 ? this.#flushNow(task) : got)) : this.#flushNow(task);
+  }
+
+  #flushNow(task: TaskContext): MaybePromise<0 | NegErrno> {
+    this.#nrCalls++;
+    const bio = this.#flushBio.start(BioOp.FLUSH, 0, task);
+    let finish: ((status: 0 | NegErrno) => void) | null = null;
+    let isEnded = false;
+    bio.onEnd = (ended) => {
+      isEnded = true;
+      this.#nrCalls--;
+      this.#flushTurn.release();
+      finish?.(ended.status);
+    };
+    this.device.submit(bio);
+    return isEnded ? bio.status : new Promise((resolve) => (finish = resolve));
+  }
+
+  #transfer(task: TaskContext, op: BioOp, offsetBytes: number, pfns: Uint32Array, from: number, count: number): MaybePromise<0 | NegErrno> {
+    const transfer = this.#spare ?? new Transfer();
+    this.#spare = null;
+    transfer.nrPending = 0;
+    transfer.status = 0;
+    transfer.isSubmitted = false;
+    transfer.finish = null;
+    this.#nrCalls++;
+    const at = this.#submitFrom(transfer, task, op, offsetBytes, pfns, from, count, 0);
+    if (at < count) return this.#submitRest(transfer, task, op, offsetBytes, pfns, from, count, at);
+    return this.#wait(transfer);
+  }
+
+  /** Submits as far as there are bios. @returns pages submitted, of `count`. */
+  #submitFrom(transfer: Transfer, task: TaskContext, op: BioOp, offsetBytes: number, pfns: Uint32Array, from: number, count: number, done: number): number {
+    let at = done;
+    while (at < count && transfer.status === 0) {
+      const bio = this.#pool.tryGet();
+      if (bio === null) return at;
+      at = this.#submitOne(transfer, bio, task, op, offsetBytes, pfns, from, count, at);
+    }
+    return count;
+  }
+
+  #submitOne(transfer: Transfer, bio: Bio, task: TaskContext, op: BioOp, offsetBytes: number, pfns: Uint32Array, from: number, count: number, at: number): number {
+    const end = Math.min(at + this.#pagesPerBio, count);
+    bio.start(op, offsetBytes + at * PAGE_SIZE, task);
+    for (let i = at; i < end; i++) bio.addSegment(pfns[from + i] * 2 ** PAGE_SHIFT, PAGE_SIZE);
+    bio.owner = transfer;
+    bio.onEnd = this.#onEnd;
+    transfer.nrPending++;
+    this.device.submit(bio);
+    return end;
+  }
+
+  async #submitRest(transfer: Transfer, task: TaskContext, op: BioOp, offsetBytes: number, pfns: Uint32Array, from: number, count: number, done: number): Promise<0 | NegErrno> {
+    let at = done;
+    while (at < count && transfer.status === 0) {
+      const bio = await this.#pool.get(task);
+      if (typeof bio === 'number') {
+        transfer.status = bio;
+        break;
+      }
+      at = this.#submitOne(transfer, bio, task, op, offsetBytes, pfns, from, count, at);
+    }
+    return this.#wait(transfer);
+  }
+
+  #wait(transfer: Transfer): MaybePromise<0 | NegErrno> {
+    transfer.isSubmitted = true;
+    if (transfer.nrPending > 0) return new Promise((resolve) => (transfer.finish = resolve));
+    return this.#finished(transfer);
+  }
+
+  #finished(transfer: Transfer): 0 | NegErrno {
+    this.#nrCalls--;
+    this.#spare = transfer;
+    return transfer.status;
+  }
+
+  #bioEnded(bio: Bio): void {
+    const transfer = bio.owner as Transfer;
+    if (bio.status !== 0 && transfer.status === 0) transfer.status = bio.status;
+    bio.owner = null;
+    this.#pool.put(bio);
+    if (--transfer.nrPending > 0 || !transfer.isSubmitted) return;
+    const finish = transfer.finish;
+    const status = this.#finished(transfer);
+    finish?.(status);
+  }
+
+  /** Gives the bios back. @throws KernelError EBUSY while calls are in flight. */
+  release(): void {
+    if (this.#nrCalls > 0) throw new KernelError('EBUSY', `${this.device.name} has ${this.#nrCalls} calls in flight`);
+    this.#pool.dispose();
+  }
+}

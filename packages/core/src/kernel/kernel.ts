@@ -1,0 +1,227 @@
+/**
+ * The kernel: the composition root. It makes the memory, binds reclaim to it, registers the plugins in a container of its own, and
+ * takes everything down again.
+ *
+ *     const kernel = await Kernel.boot({ memory: '8MiB', plugins: [host, swap, nbd] });
+ *     const device = await kernel.openBlockDevice('nbd://127.0.0.1:10809/disk');
+ *     await kernel.swapOn(device, { format: true });
+ *     …
+ *     await kernel.shutdown();
+ *
+ * Shutdown, in order: the hooks that plugins registered (servers stop, swap lets go of its areas), newest first; kswapd; devices. What has
+ * not ended at the deadline ends with EIO. Afterwards no timer, socket or frame is left; `shutdown` says what is, if anything.
+ */
+import { KernelError } from '../base/errno.js';
+import { PAGE_SIZE, parseSize, type Size } from '../base/size.js';
+import { TracePoints } from '../base/trace.js';
+import { BlockDevice, type BlockDeviceOps, type OpenDeviceOptions } from '../block/block-device.js';
+import { AddressSpaceTable } from '../cache/address-space.js';
+import type { SwapHooks, WriteoutHook } from '../cache/pinned-file.js';
+import { Memory } from '../mm/memory.js';
+import type { WatermarkOptions } from '../mm/watermarks.js';
+import { Reclaim } from '../reclaim/reclaim.js';
+import { twoListPolicy } from '../reclaim/two-list-policy.js';
+import { AbortSource } from '../task/abort.js';
+import type { Clock, RandomSource, Scheduler } from '../task/clock.js';
+import { TaskContext } from '../task/task-context.js';
+import { corePlugin } from './core-plugin.js';
+import { createKernelContainer, type DependencyContainer, resolveEach } from './di.js';
+import { type MemInfo, meminfo } from './meminfo.js';
+import { orderPlugins, type Plugin } from './plugin.js';
+import type { SwapAreaInfo, SwapOnOptions, SwapSubsystem } from './swap-subsystem.js';
+import { BLOCK_DRIVER, CLOCK, KERNEL, MEMORY, RANDOM, REPLACEMENT_POLICY, SCHEDULER, SHRINKER, SWAP_HOOKS, SWAP_SUBSYSTEM, TRACE, WRITEOUT_HOOK } from './tokens.js';
+import { type VmStat, vmstat } from './vmstat.js';
+
+const SHUTDOWN_TIMEOUT_MS = 5_000;
+
+/** What a kernel is booted with. */
+export interface BootOptions {
+  /** Page memory: bytes, or a text such as `8MiB`; rounded down to whole frames. */
+  readonly memory: Size;
+  /** What it can do; `host` of `@tidemark/core/host` brings the clock. */
+  readonly plugins: readonly Plugin[];
+  /** For messages. Default `kernel`. */
+  readonly name?: string;
+  /** Sets the floors by hand, for very small arenas. */
+  readonly watermarks?: WatermarkOptions;
+}
+
+/** What was left over at the end; all zero and empty unless something leaked. */
+export interface ShutdownReport {
+  readonly leakedFrames: number;
+  readonly leakedTimers: number;
+  /** Owners of leaked frames, and hooks that failed or did not end in time. */
+  readonly problems: readonly string[];
+}
+
+export class Kernel {
+  readonly name: string;
+  readonly memory: Memory;
+  readonly trace = new TracePoints();
+  readonly spaces = new AddressSpaceTable();
+  readonly container: DependencyContainer;
+  readonly clock: Clock;
+  readonly scheduler: Scheduler;
+  readonly random: RandomSource;
+  readonly reclaim: Reclaim;
+  /** A task of the kernel's own: its waits end with EIO when a shutdown runs out of time. */
+  readonly task: TaskContext;
+  readonly swap: SwapSubsystem | null;
+  readonly #end = new AbortSource();
+  readonly #devices = new Set<BlockDevice>();
+  readonly #shutdownHooks: { name: string; hook: (deadlineMs: number) => Promise<void> }[] = [];
+  #shutdown: Promise<ShutdownReport> | null = null;
+
+  private constructor(options: BootOptions) {
+    this.name = options.name ?? 'kernel';
+    const memoryBytes = parseSize(options.memory, 'memory');
+    this.memory = new Memory(Math.floor(memoryBytes / PAGE_SIZE), this.trace, options.watermarks);
+    this.container = createKernelContainer();
+    this.task = TaskContext.root(this.name, this.#end.signal);
+    this.container.register(KERNEL, { useValue: this });
+    this.container.register(MEMORY, { useValue: this.memory });
+    this.container.register(TRACE, { useValue: this.trace });
+    for (const plugin of orderPlugins([...options.plugins, corePlugin])) plugin.register(this.container);
+    this.clock = this.#require(CLOCK, 'a clock');
+    this.scheduler = this.#require(SCHEDULER, 'a scheduler');
+    this.random = this.#require(RANDOM, 'a source of randomness');
+    const { memory, spaces, clock, trace } = this;
+    const createPolicy = this.container.isRegistered(REPLACEMENT_POLICY) ? this.container.resolve(REPLACEMENT_POLICY) : twoListPolicy;
+    const policy = createPolicy({ frames: memory.frames, counters: memory.counters, maySwap: () => (this.swap?.nrFreeSlots ?? 0) > 0 });
+    const shrinkers = resolveEach(this.container, SHRINKER);
+    this.reclaim = new Reclaim({ memory, spaces, policy, clock, trace, shrinkers });
+    memory.allocator.reclaimer = this.reclaim;
+    this.swap = this.container.isRegistered(SWAP_SUBSYSTEM) ? this.container.resolve(SWAP_SUBSYSTEM) : null;
+    this.reclaim.swap = this.swap;
+  }
+
+  /**
+   * Boots a kernel.
+   * @throws KernelError EINVAL (a size that is none, no clock among the plugins), ENOMEM (too little to work with; names the minimum).
+   */
+  static async boot(options: BootOptions): Promise<Kernel> {
+    return new Kernel(options);
+  }
+
+  #require<T>(what: import('./di.js').Token<T>, name: string): T {
+    if (!this.container.isRegistered(what)) {
+      throw new KernelError('EINVAL', `no plugin brings ${name}: add host of @tidemark/core/host, or one of your own`);
+    }
+    return this.container.resolve<T>(what);
+  }
+
+  /**
+   * Opens a block device: `mem:64MiB`, `file:disk.img` or a bare path, `nbd://host:port/export`.
+   * @throws KernelError EINVAL for a URL nobody understands; else what the driver says.
+   */
+  async openBlockDevice(url: string, options: OpenDeviceOptions = {}): Promise<BlockDevice> {
+    const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(url)?.[1]?.toLowerCase() ?? '';
+    const drivers = resolveEach(this.container, BLOCK_DRIVER);
+    const driver = drivers.find((candidate) => candidate.schemes.includes(scheme));
+    if (driver === undefined) {
+      const known = drivers.flatMap((candidate) => candidate.schemes).filter((name) => name !== '');
+      throw new KernelError('EINVAL', `no driver for block device ${JSON.stringify(url)}: known schemes are ${known.join(', ')}`);
+    }
+    return this.attach(await driver.open(url, options));
+  }
+
+  /** Makes a device of a driver's record; the kernel closes it at shutdown. */
+  attach(ops: BlockDeviceOps): BlockDevice {
+    const device = new BlockDevice(ops);
+    this.#devices.add(device);
+    device.onClose(() => this.#devices.delete(device));
+    return device;
+  }
+
+  /** The swap hooks of whatever `backing` is. @throws KernelError EOPNOTSUPP if no package claims it. */
+  swapHooksOf(backing: object, name: string): SwapHooks {
+    return claimant(resolveEach(this.container, SWAP_HOOKS), backing, `swap on ${name}`);
+  }
+
+  /** The writeout hook of whatever `backing` is. @throws KernelError EOPNOTSUPP if no package claims it. */
+  writeoutHookOf(backing: object, name: string): WriteoutHook {
+    return claimant(resolveEach(this.container, WRITEOUT_HOOK), backing, `write out to ${name}`);
+  }
+
+  /**
+   * Takes a device as a swap area.
+   * @throws KernelError ENOSYS without the swap plugin; EINVAL, EBUSY, ENOMEM (naming the smallest budget), EIO.
+   */
+  async swapOn(device: BlockDevice, options: SwapOnOptions = {}): Promise<SwapAreaInfo> {
+    const area = await this.#swapSubsystem('swap on').swapOn(device, options);
+    this.reclaim.kswapd.directReclaimSucceeded();
+    return area;
+  }
+
+  /** Brings every page of an area back and lets go of its device. @throws KernelError; then the area is on as before. */
+  async swapOff(device: BlockDevice | string): Promise<void> {
+    await this.#swapSubsystem('swap off').swapOff(typeof device === 'string' ? device : device.name);
+  }
+
+  #swapSubsystem(doing: string): SwapSubsystem {
+    if (this.swap === null) throw new KernelError('ENOSYS', `cannot ${doing}: no plugin brings swap; add swap of @tidemark/swap`);
+    return this.swap;
+  }
+
+  /** Where the memory is, in frames. */
+  meminfo(): MemInfo {
+    return meminfo(this);
+  }
+
+  /** What has happened, and levels, under Linux's names. */
+  vmstat(): VmStat {
+    return vmstat(this);
+  }
+
+  /**
+   * Has `hook` called at shutdown, newest first, with the deadline on the kernel's clock.
+   * @returns a function that takes it back.
+   */
+  onShutdown(name: string, hook: (deadlineMs: number) => Promise<void>): () => void {
+    const entry = { name, hook };
+    this.#shutdownHooks.push(entry);
+    return () => {
+      const at = this.#shutdownHooks.indexOf(entry);
+      if (at >= 0) this.#shutdownHooks.splice(at, 1);
+    };
+  }
+
+  /** Takes everything down. What cannot finish within `timeoutMs` (default 5,000) fails with EIO. A second call returns the first's report. */
+  shutdown(options: { timeoutMs?: number } = {}): Promise<ShutdownReport> {
+    this.#shutdown ??= this.#takeDown(options.timeoutMs ?? SHUTDOWN_TIMEOUT_MS);
+    return this.#shutdown;
+  }
+
+  async #takeDown(timeoutMs: number): Promise<ShutdownReport> {
+    const problems: string[] = [];
+    const deadlineMs = this.clock.nowMs() + timeoutMs;
+    const timer = this.clock.setTimer(timeoutMs, () => {
+      this.#end.abort(new KernelError('EIO', `${this.name} was shut down before this could finish`));
+    });
+    const step = async (name: string, work: () => Promise<void>): Promise<void> => {
+      try {
+        await work();
+      } catch (error) {
+        problems.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
+      }
+    };
+    for (let entry = this.#shutdownHooks.pop(); entry !== undefined; entry = this.#shutdownHooks.pop()) {
+      const { name, hook } = entry;
+      await step(name, () => hook(deadlineMs));
+    }
+    await step('kswapd', () => this.reclaim.kswapd.stop());
+    for (const device of [...this.#devices]) await step(device.name, () => device.close());
+    this.clock.clearTimer(timer);
+    this.#end.abort(new KernelError('EIO', `${this.name} is shut down`));
+    await step('container', async () => this.container.dispose());
+    const leakedFrames = this.memory.nrFrames - this.memory.allocator.nrFree;
+    for (const { owner, nrFrames } of this.memory.standingByOwner()) problems.push(`${nrFrames} frames are still held by ${owner}`);
+    return { leakedFrames, leakedTimers: this.clock.nrPendingTimers, problems };
+  }
+}
+
+function claimant<T extends { readonly name: string; claims(backing: object): boolean }>(hooks: T[], backing: object, doing: string): T {
+  const hook = hooks.find((candidate) => candidate.claims(backing));
+  if (hook === undefined) throw new KernelError('EOPNOTSUPP', `cannot ${doing}: no package claims it (asked ${hooks.map((h) => h.name).join(', ')})`);
+  return hook;
+}

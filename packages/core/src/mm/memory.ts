@@ -1,0 +1,166 @@
+/**
+ * Memory: the page allocator and what parts take at admission. Registered under `MEMORY`; it is what a plugin allocates from.
+ */
+import { invariant, KernelError } from '../base/errno.js';
+import { formatSize, PAGE_SIZE } from '../base/size.js';
+import { TracePoints } from '../base/trace.js';
+import { TaskContext } from '../task/task-context.js';
+import { Arena, type Pfn } from './arena.js';
+import { type Counters, createCounters } from './counters.js';
+import { FrameTable, MAX_ORDER } from './frame-table.js';
+import { FrameArray } from './frame-array.js';
+import { Gfp, PageAllocator } from './page-allocator.js';
+import { type PlanSizes, planSizes } from './plan-sizes.js';
+import { ReserveTree } from './reserve.js';
+import type { StandingMemory } from './standing.js';
+import { computeWatermarks, type WatermarkOptions } from './watermarks.js';
+
+/** Frames beyond `high` without which a kernel cannot move a page. */
+const HEADROOM_FRAMES = 32;
+/** Times a contiguous block is reclaimed for before it is refused. */
+const BLOCK_ATTEMPTS = 16;
+
+/** Room for JS objects, paid for in frames. */
+export interface StandingCharge {
+  readonly owner: string;
+  readonly nrFrames: number;
+  free(): void;
+}
+
+export class Memory {
+  readonly arena: Arena;
+  readonly frames: FrameTable;
+  readonly allocator: PageAllocator;
+  readonly reserve = new ReserveTree();
+  readonly counters: Counters = createCounters();
+  readonly sizes: PlanSizes;
+  readonly #standing = new Map<object, { owner: string; nrFrames: number }>();
+  readonly #kernelTask = TaskContext.root('memory');
+
+  /** @throws KernelError ENOMEM, saying the least, if `nrFrames` is too few to work with. */
+  constructor(nrFrames: number, trace: TracePoints = new TracePoints(), watermarks: WatermarkOptions = {}) {
+    const least = leastFrames(watermarks);
+    if (nrFrames < least) {
+      throw new KernelError('ENOMEM', `a kernel cannot work in ${formatSize(nrFrames * PAGE_SIZE)}: the minimum is ${formatSize(least * PAGE_SIZE)}`, {
+        details: { minimumBytes: least * PAGE_SIZE, memoryBytes: nrFrames * PAGE_SIZE },
+      });
+    }
+    this.arena = new Arena(nrFrames);
+    this.frames = new FrameTable(nrFrames);
+    this.sizes = planSizes(nrFrames);
+    const { arena, frames, reserve, counters } = this;
+    this.allocator = new PageAllocator({ arena, frames, reserve, counters, trace, watermarks });
+  }
+
+  get nrFrames(): number {
+    return this.arena.nrFrames;
+  }
+
+  /** Most frames that were handed out at once. */
+  get peakFramesUsed(): number {
+    return this.allocator.peakUsed;
+  }
+
+  /** Who holds standing memory, largest first. */
+  standingByOwner(): { owner: string; nrFrames: number }[] {
+    return [...this.#standing.values()].sort((a, b) => b.nrFrames - a.nrFrames);
+  }
+
+  /**
+   * Takes contiguous, zeroed, pinned frames; waits for reclaim if need be.
+   * @throws KernelError ENOMEM naming the owner and the shortfall; EINVAL for more than 4 MiB; EINTR if the task's signal aborts.
+   */
+  async allocStanding(task: TaskContext, owner: string, nrFrames: number): Promise<StandingMemory> {
+    const order = Math.ceil(Math.log2(Math.max(nrFrames, 1)));
+    if (order > MAX_ORDER) throw new KernelError('EINVAL', `${owner} wants ${nrFrames} contiguous frames: the largest block is ${1 << MAX_ORDER}`);
+    for (let attempt = 0; attempt <= BLOCK_ATTEMPTS; attempt++) {
+      const pfn = this.allocator.allocBlock(task, order, Gfp.STANDING | Gfp.ZERO);
+      if (pfn >= 0) return this.#standingMemory(owner, pfn, order);
+      if (task.checkSignal() !== 0) throw new KernelError('EINTR', `${owner} gave up waiting for memory`);
+      if (attempt < BLOCK_ATTEMPTS) await this.allocator.reclaimer?.directReclaim(task, 1 << order);
+    }
+    throw this.shortOf(owner, 1 << order);
+  }
+
+  #standingMemory(owner: string, pfn: Pfn, order: number): StandingMemory {
+    const nrFrames = 1 << order;
+    const address = pfn * PAGE_SIZE;
+    const memory: StandingMemory = {
+      owner,
+      pfn,
+      nrFrames,
+      address,
+      bytes: this.arena.view(address, nrFrames * PAGE_SIZE),
+      free: () => {
+        invariant(this.#standing.delete(memory), `standing memory of ${owner} was freed twice`);
+        this.allocator.freeBlock(pfn, order);
+      },
+    };
+    this.#standing.set(memory, { owner, nrFrames });
+    return memory;
+  }
+
+  /**
+   * Pays for JS objects that stand for kernel objects, in frames that nobody else can use then.
+   * @throws KernelError ENOMEM naming the owner and the shortfall.
+   */
+  chargeStanding(owner: string, nrFrames: number): StandingCharge {
+    const frames = this.allocFrameArray(owner, nrFrames * (PAGE_SIZE / 4), Gfp.STANDING);
+    return { owner, nrFrames: frames.nrFrames, free: () => frames.free() };
+  }
+
+  /**
+   * An array of `length` 32-bit words in frames, zeroed; frames need not be contiguous.
+   * @throws KernelError ENOMEM naming the owner and the shortfall; then nothing was taken.
+   */
+  allocFrameArray(owner: string, length: number, gfp: number): FrameArray {
+    const nrFrames = Math.ceil((length * 4) / PAGE_SIZE);
+    const pfns = new Uint32Array(nrFrames);
+    for (let i = 0; i < nrFrames; i++) {
+      let pfn = this.allocator.allocPage(this.#kernelTask, gfp | Gfp.ZERO);
+      if (pfn < 0 && (this.allocator.reclaimer?.cleanPass(nrFrames - i) ?? 0) > 0) pfn = this.allocator.allocPage(this.#kernelTask, gfp | Gfp.ZERO);
+      if (pfn < 0) {
+        for (let k = 0; k < i; k++) this.allocator.freePage(pfns[k]);
+        throw this.shortOf(owner, nrFrames);
+      }
+      pfns[i] = pfn;
+    }
+    const array = new FrameArray(this.arena, pfns, length, () => {
+      this.#standing.delete(array);
+      for (const pfn of pfns) this.allocator.freePage(pfn);
+    });
+    this.#standing.set(array, { owner, nrFrames });
+    return array;
+  }
+
+  /** The error for an owner that wants `wanted` frames and cannot have them. */
+  shortOf(owner: string, wanted: number): KernelError {
+    const { nrFree, watermarks } = this.allocator;
+    const available = Math.max(nrFree - watermarks.min, 0);
+    const shortfall = Math.max(wanted - available, 1);
+    const least = this.#leastWith(shortfall);
+    return new KernelError(
+      'ENOMEM',
+      `${owner} needs ${wanted} frames and ${available} are free: ${shortfall} short; ` +
+        `the smallest memory budget that has room is ${formatSize(least)}, this kernel has ${formatSize(this.nrFrames * PAGE_SIZE)}`,
+      { details: { owner, wantedFrames: wanted, availableFrames: available, shortfallFrames: shortfall, smallestMemoryBytes: least } },
+    );
+  }
+
+  /** Bytes of the smallest arena in which `shortfall` more frames would be there: marks and sizes grow with it. */
+  #leastWith(shortfall: number): number {
+    const overhead = (n: number): number => computeWatermarks(n).high + planSizes(n).slotFrames * 4;
+    let frames = this.nrFrames + shortfall;
+    while (frames - overhead(frames) < this.nrFrames - overhead(this.nrFrames) + shortfall) frames += 16;
+    return Math.ceil(frames / 256) * 256 * PAGE_SIZE;
+  }
+}
+
+/** Fewest frames a kernel works with: `high`, and some to move. */
+function leastFrames(watermarks: WatermarkOptions): number {
+  if (watermarks.minFrames !== undefined) return computeWatermarks(16, watermarks).high + 4;
+  let frames = HEADROOM_FRAMES;
+  while (frames < computeWatermarks(frames).high + HEADROOM_FRAMES) frames++;
+  return frames;
+}
+

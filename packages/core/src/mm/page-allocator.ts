@@ -1,0 +1,275 @@
+/**
+ * The page allocator: who may take a free frame now, and what happens if not.
+ *
+ *     allocPage       synchronous; takes no part in reclaim
+ *       free > low                         take it
+ *       else wake kswapd; free > min       take it
+ *       a ticket: the clean pass (M6), then the ticket's account
+ *       else NONE
+ *     allocPageSlow   the same, then direct reclaim, then waiting for a writeout in flight (M1)
+ *
+ * Floors (M3), in frames: emergency 0, for tickets up to their account's limit; ordinary = min for everybody else. A request of order
+ * o passes a mark when free − (2^o − 1) is greater than it.
+ *
+ * ENOMEM comes only if nothing is reclaimable and no writeout is in flight. Until then the caller waits, first come first served, and
+ * a freed frame above `min` is handed to the oldest waiter before anyone else sees it.
+ */
+import { Errno, type NegErrno } from '../base/errno.js';
+import { isPromise, type MaybePromise } from '../base/maybe-promise.js';
+import type { TracePoints } from '../base/trace.js';
+import type { TaskContext } from '../task/task-context.js';
+import { WaitQueue } from '../task/wait-queue.js';
+import type { Arena, Pfn } from './arena.js';
+import { Buddy } from './buddy.js';
+import type { Counters } from './counters.js';
+import { FrameClass, type FrameTable, NR_FRAME_CLASSES, PG } from './frame-table.js';
+import type { Reclaimer } from './reclaimer.js';
+import { ReserveAccount, type ReserveTree } from './reserve.js';
+import { computeWatermarks, type WatermarkOptions, type Watermarks } from './watermarks.js';
+
+/** No frame: what a failed allocation returns. It is `-ENOMEM`. */
+export const NONE: Pfn = -Errno.ENOMEM;
+
+/** How a frame is wanted: a `FrameClass`, with flags added. */
+export const Gfp = {
+  FILE: FrameClass.FILE,
+  ANON: FrameClass.ANON,
+  SLAB: FrameClass.SLAB,
+  STANDING: FrameClass.STANDING,
+  TRANSIENT: FrameClass.TRANSIENT,
+  /** The frame is filled with zeroes. */
+  ZERO: 8,
+  /** Only what lies above `low`, without waking kswapd: for readahead. */
+  SPARE: 16,
+} as const;
+const CLASS_MASK = 7;
+
+/** Direct reclaims without progress, with nothing in flight, before an allocation fails. */
+const FRUITLESS_MAX = 3;
+/** Frames a direct reclaim aims at. */
+const DIRECT_RECLAIM_FRAMES = 32;
+/** A waiter was woken to look again. */
+const RETRY = -Errno.EAGAIN;
+
+export interface PageAllocatorParts {
+  readonly arena: Arena;
+  readonly frames: FrameTable;
+  readonly reserve: ReserveTree;
+  readonly counters: Counters;
+  readonly trace: TracePoints;
+  readonly watermarks?: WatermarkOptions;
+}
+
+export class PageAllocator {
+  readonly arena: Arena;
+  readonly frames: FrameTable;
+  readonly reserve: ReserveTree;
+  readonly counters: Counters;
+  readonly #trace: TracePoints;
+  readonly #buddy: Buddy;
+  readonly #watermarkOptions: WatermarkOptions;
+  readonly #classCounts = new Float64Array(NR_FRAME_CLASSES);
+  /** Account that each frame with PG.RESERVE was charged to. Few frames at a time. */
+  readonly #charged = new Map<Pfn, ReserveAccount>();
+  readonly #waiters = new WaitQueue({ kind: 'frames', name: 'free above min' });
+  /** Bound by the kernel. */
+  reclaimer: Reclaimer | null = null;
+  #min = 0;
+  #low = 0;
+  #high = 0;
+  #least: number;
+
+  constructor(parts: PageAllocatorParts) {
+    this.arena = parts.arena;
+    this.frames = parts.frames;
+    this.reserve = parts.reserve;
+    this.counters = parts.counters;
+    this.#trace = parts.trace;
+    this.#watermarkOptions = parts.watermarks ?? {};
+    this.#buddy = new Buddy(parts.frames);
+    this.#least = this.#buddy.nrFree;
+    this.#classCounts[FrameClass.FREE] = this.#buddy.nrFree;
+    this.reserve.onLimitChange = () => this.updateWatermarks();
+    this.updateWatermarks();
+  }
+
+  /** Frames in the free lists, emergency band included. */
+  get nrFree(): number {
+    return this.#buddy.nrFree;
+  }
+
+  /** Most frames that were handed out at once. */
+  get peakUsed(): number {
+    return this.frames.nrFrames - this.#least;
+  }
+
+  /** Tasks waiting for a frame. */
+  get nrWaiters(): number {
+    return this.#waiters.nrWaiters;
+  }
+
+  get watermarks(): Watermarks {
+    return { min: this.#min, low: this.#low, high: this.#high, promo: this.#high + (this.#high - this.#low) };
+  }
+
+  get low(): number {
+    return this.#low;
+  }
+
+  get high(): number {
+    return this.#high;
+  }
+
+  /** Frames handed out in a class. */
+  classCount(frameClass: FrameClass): number {
+    return this.#classCounts[frameClass];
+  }
+
+  /** Recomputes the marks after Σ limit changed. */
+  updateWatermarks(): void {
+    const marks = computeWatermarks(this.frames.nrFrames, { ...this.#watermarkOptions, reservedFrames: this.reserve.limitFrames });
+    this.#min = marks.min;
+    this.#low = marks.low;
+    this.#high = marks.high;
+  }
+
+  /** Frames that must stay free for this task's ordinary allocations (M3). */
+  floorOf(_task: TaskContext): number {
+    return this.#min;
+  }
+
+  /** Takes one frame, now or not at all. @returns its number, or `NONE`. */
+  allocPage(task: TaskContext, gfp: number): Pfn {
+    if (this.#buddy.nrFree > this.#low) return this.#take(gfp);
+    if ((gfp & Gfp.SPARE) !== 0) return NONE;
+    this.reclaimer?.wakeKswapd();
+    if (this.#buddy.nrFree > this.floorOf(task)) return this.#take(gfp);
+    return task.ticket === null ? NONE : this.#allocFromAccount(task, gfp);
+  }
+
+  /**
+   * Takes one frame, reclaiming and waiting if need be.
+   * @returns its number; `NONE` if nothing is reclaimable and no writeout in flight; the errno of the task's signal.
+   */
+  allocPageSlow(task: TaskContext, gfp: number): MaybePromise<Pfn | NegErrno> {
+    const pfn = this.allocPage(task, gfp);
+    if (pfn >= 0 || task.isReclaimer || this.reclaimer === null) return pfn;
+    this.counters.allocstall++;
+    const freed = this.reclaimer.directReclaim(task, DIRECT_RECLAIM_FRAMES);
+    if (!isPromise(freed) && freed > 0) {
+      const again = this.allocPage(task, gfp);
+      if (again >= 0) return again;
+    }
+    return this.#allocWaiting(task, gfp, freed);
+  }
+
+  async #allocWaiting(task: TaskContext, gfp: number, first: MaybePromise<number>): Promise<Pfn | NegErrno> {
+    const reclaimer = this.reclaimer as Reclaimer;
+    let freed = await first;
+    for (let fruitless = 0; fruitless < FRUITLESS_MAX; ) {
+      const ended = task.checkSignal();
+      if (ended !== 0) return ended;
+      const pfn = this.allocPage(task, gfp);
+      if (pfn >= 0) return pfn;
+      if (freed > 0) fruitless = 0;
+      else if (reclaimer.isWriteoutInFlight) {
+        const handed = await this.#waiters.wait(task, gfp);
+        if (handed !== RETRY) return handed;
+        fruitless = 0;
+      } else fruitless++;
+      freed = await reclaimer.directReclaim(task, DIRECT_RECLAIM_FRAMES);
+    }
+    const last = this.allocPage(task, gfp);
+    if (last >= 0) return last;
+    this.counters.oom++;
+    if (this.#trace.enabled) this.#trace.emit('outOfMemory', { task: task.name, nrFree: this.nrFree });
+    return NONE;
+  }
+
+  /** Takes 2^order contiguous frames, now or not at all, above the ordinary floor. */
+  allocBlock(task: TaskContext, order: number, gfp: number): Pfn {
+    if (this.#buddy.nrFree - ((1 << order) - 1) <= this.floorOf(task)) return NONE;
+    const pfn = this.#buddy.alloc(order);
+    if (pfn < 0) return NONE;
+    this.#handOut(pfn, 1 << order, gfp);
+    return pfn;
+  }
+
+  /** Gives one frame back. */
+  freePage(pfn: Pfn): void {
+    const frames = this.frames;
+    const wasReserve = (frames.flags[pfn] & PG.RESERVE) !== 0;
+    this.#classCounts[frames.frameClass[pfn]]--;
+    this.#classCounts[FrameClass.FREE]++;
+    frames.frameClass[pfn] = FrameClass.FREE;
+    frames.forget(pfn);
+    this.counters.pgfree++;
+    this.#buddy.free(pfn, 0);
+    if (wasReserve) this.#uncharge(pfn);
+    if (this.#waiters.nrWaiters > 0) this.#handToWaiters();
+  }
+
+  /** Gives a block back. */
+  freeBlock(pfn: Pfn, order: number): void {
+    const nrFrames = 1 << order;
+    this.#classCounts[this.frames.frameClass[pfn]] -= nrFrames;
+    this.#classCounts[FrameClass.FREE] += nrFrames;
+    for (let at = pfn; at < pfn + nrFrames; at++) {
+      this.frames.frameClass[at] = FrameClass.FREE;
+      this.frames.forget(at);
+    }
+    this.counters.pgfree += nrFrames;
+    this.#buddy.free(pfn, order);
+    if (this.#waiters.nrWaiters > 0) this.#handToWaiters();
+  }
+
+  /** Makes every waiter look again: the writeout it waited for is over and freed nothing. */
+  retryWaiters(): void {
+    this.#waiters.wakeAll(RETRY);
+  }
+
+  /** Free blocks by order, checked against the free count. */
+  freeBlocks(): number[] {
+    return this.#buddy.snapshot();
+  }
+
+  #take(gfp: number): Pfn {
+    const pfn = this.#buddy.alloc(0);
+    this.#handOut(pfn, 1, gfp);
+    return pfn;
+  }
+
+  #handOut(pfn: Pfn, nrFrames: number, gfp: number): void {
+    const frameClass = gfp & CLASS_MASK;
+    this.#classCounts[FrameClass.FREE] -= nrFrames;
+    this.#classCounts[frameClass] += nrFrames;
+    for (let at = pfn; at < pfn + nrFrames; at++) this.frames.frameClass[at] = frameClass;
+    this.counters.pgalloc += nrFrames;
+    if (this.#buddy.nrFree < this.#least) this.#least = this.#buddy.nrFree;
+    if ((gfp & Gfp.ZERO) !== 0) this.arena.zero(pfn, nrFrames);
+  }
+
+  #allocFromAccount(task: TaskContext, gfp: number): Pfn {
+    if (this.reclaimer !== null && this.reclaimer.cleanPass(1) > 0 && this.#buddy.nrFree > this.floorOf(task)) return this.#take(gfp);
+    const account = task.ticket?.account;
+    if (!(account instanceof ReserveAccount) || !account.charge(1)) return NONE;
+    const pfn = this.#take(gfp); // free ≥ E, and E counted this frame until now
+    this.frames.flags[pfn] |= PG.RESERVE;
+    this.#charged.set(pfn, account);
+    return pfn;
+  }
+
+  #uncharge(pfn: Pfn): void {
+    const account = this.#charged.get(pfn);
+    this.#charged.delete(pfn);
+    account?.uncharge(1);
+  }
+
+  #handToWaiters(): void {
+    while (this.#waiters.nrWaiters > 0) {
+      const task = this.#waiters.oldest as TaskContext;
+      if (this.#buddy.nrFree <= this.floorOf(task)) return;
+      this.#waiters.wakeOne(this.#take(this.#waiters.oldestWant));
+    }
+  }
+}

@@ -1,0 +1,104 @@
+/**
+ * kswapd: the task that keeps memory free, so that allocations rarely reclaim themselves (M1).
+ *
+ *     asleep ──free ≤ low──► running ──free > high──► napping (100 ms) ──still so──► asleep
+ *                             │  ▲                        └──woken──► running
+ *                 nothing to do; writeout in flight: waits for progress
+ *                 16 fruitless rounds: asleep, hopeless, until a direct reclaim succeeds
+ *
+ * It owns no memory right and never waits for a unit: what it cannot start now is left for the next round.
+ */
+import { AbortSource } from '../task/abort.js';
+import type { TimerHandle } from '../task/clock.js';
+import { TaskContext } from '../task/task-context.js';
+import type { Reclaim, ReclaimParts } from './reclaim.js';
+
+const NAP_MS = 100;
+const HOPELESS_ROUNDS = 16;
+const LEAST_ROUND_FRAMES = 32;
+
+export class Kswapd {
+  readonly #reclaim: Reclaim;
+  readonly #parts: ReclaimParts;
+  readonly #end = new AbortSource();
+  readonly #task = TaskContext.root('kswapd', this.#end.signal).asReclaimer();
+  #state: 'asleep' | 'running' | 'napping' | 'stopped' = 'asleep';
+  #fruitless = 0;
+  #nap: TimerHandle | null = null;
+  #run: Promise<void> = Promise.resolve();
+
+  constructor(reclaim: Reclaim, parts: ReclaimParts) {
+    this.#reclaim = reclaim;
+    this.#parts = parts;
+  }
+
+  get state(): string {
+    return this.#state;
+  }
+
+  /** Free memory is at `low` or below. */
+  wake(): void {
+    if (this.#state === 'running' || this.#state === 'stopped') return;
+    if (this.#fruitless >= HOPELESS_ROUNDS) return;
+    if (this.#nap !== null) this.#parts.clock.clearTimer(this.#nap);
+    this.#nap = null;
+    this.#state = 'running';
+    this.#parts.memory.counters.kswapd_wake++;
+    this.#note('wake');
+    // At the next step of anybody, not after the next I/O: tasks that only ever hit would hold it off for ever.
+    this.#run = Promise.resolve().then(() => this.#balance());
+  }
+
+  /** A direct reclaim freed something: there is hope again. */
+  directReclaimSucceeded(): void {
+    this.#fruitless = 0;
+  }
+
+  /** Ends it for good. */
+  async stop(): Promise<void> {
+    if (this.#nap !== null) this.#parts.clock.clearTimer(this.#nap);
+    this.#nap = null;
+    this.#state = 'stopped';
+    this.#end.abort();
+    await this.#run;
+  }
+
+  async #balance(): Promise<void> {
+    const { allocator, counters } = this.#parts.memory;
+    while (this.#state === 'running' && allocator.nrFree <= allocator.high) {
+      counters.pageoutrun++;
+      const target = Math.max(allocator.high, LEAST_ROUND_FRAMES) - this.#reclaim.nrInFlight;
+      const got = target > 0 ? this.#reclaim.shrink(target, true, true) : 0;
+      if (this.#reclaim.isWriteoutInFlight) {
+        this.#fruitless = 0;
+        await this.#reclaim.progress.wait(this.#task);
+      } else if (got > 0) {
+        this.#fruitless = 0;
+      } else if (++this.#fruitless >= HOPELESS_ROUNDS) {
+        this.#sleep('hopeless');
+        return;
+      }
+    }
+    if (this.#state === 'running') this.#takeNap();
+  }
+
+  #takeNap(): void {
+    this.#state = 'napping';
+    this.#note('nap');
+    this.#nap = this.#parts.clock.setTimer(NAP_MS, () => {
+      this.#nap = null;
+      if (this.#parts.memory.allocator.nrFree <= this.#parts.memory.allocator.low) this.wake();
+      else this.#sleep('sleep');
+    });
+  }
+
+  #sleep(state: 'sleep' | 'hopeless'): void {
+    if (this.#state === 'stopped') return;
+    this.#state = 'asleep';
+    this.#note(state);
+  }
+
+  #note(state: 'wake' | 'nap' | 'sleep' | 'hopeless'): void {
+    if (this.#parts.trace.enabled) this.#parts.trace.emit('kswapd', { state, nrFree: this.#parts.memory.allocator.nrFree });
+  }
+}

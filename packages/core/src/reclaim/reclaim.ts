@@ -1,0 +1,281 @@
+/**
+ * Reclaim: frees frames by dropping clean pages and starting the writeout of dirty ones (M18, M6).
+ *
+ *     candidates from the policy, 32 at a time → verdict on each → free | start writing | put back
+ *
+ * A scan is synchronous and allocates nothing. What it starts ends later in `endSwapWriteback`, which frees the page if nobody has
+ * used it meanwhile. Pages being written are on no list; whoever writes them brings them back.
+ *
+ * | | frees clean | starts writes | waits |
+ * |---|---|---|---|
+ * | clean pass | yes | no | no |
+ * | kswapd | yes | yes, as far as units are free | for progress only |
+ * | direct reclaim | yes | yes, unless the task is `noIo` | never; the allocator waits |
+ */
+import type { TracePoints } from '../base/trace.js';
+import type { AddressSpaceTable } from '../cache/address-space.js';
+import type { Pfn } from '../mm/arena.js';
+import { PG } from '../mm/frame-table.js';
+import type { Memory } from '../mm/memory.js';
+import type { Reclaimer, Shrinker } from '../mm/reclaimer.js';
+import type { Clock } from '../task/clock.js';
+import type { TaskContext } from '../task/task-context.js';
+import { WaitQueue } from '../task/wait-queue.js';
+import { Kswapd } from './kswapd.js';
+import { PageKind, PutBack, type ReplacementPolicy } from './replacement-policy.js';
+import { scanBalance } from './scan-balance.js';
+import type { SwapWriteout } from './swap-writeout.js';
+import { judge, Verdict } from './verdict.js';
+
+/** Candidates judged at once. */
+export const SCAN_BATCH = 32;
+const LOWEST_PRIORITY = 12;
+/** Frames the clean pass frees beyond what was asked for. */
+const CLEAN_PASS_EXTRA = 32;
+
+export interface ReclaimParts {
+  readonly memory: Memory;
+  readonly spaces: AddressSpaceTable;
+  readonly policy: ReplacementPolicy;
+  readonly clock: Clock;
+  readonly trace: TracePoints;
+  readonly shrinkers: readonly Shrinker[];
+}
+
+/** What one scan may do, and what it did. */
+interface ScanControl {
+  readonly byKswapd: boolean;
+  maySwapOut: boolean;
+  /** Frames freed or on their way out that satisfy the scan. */
+  readonly target: number;
+  scanned: number;
+  freed: number;
+  started: number;
+  dirtyFiles: number;
+}
+
+export class Reclaim implements Reclaimer {
+  readonly kswapd: Kswapd;
+  /** Woken whenever pages come out of writeback. */
+  readonly progress = new WaitQueue({ kind: 'writeback', name: 'any page coming out of writeback' });
+  /** Bound by the kernel once the swap plugin is there. */
+  swap: SwapWriteout | null = null;
+  /** File pages under writeback; kept by the page cache. */
+  nrFileWriteback = 0;
+  /** File pages that differ from their backing and are not being written; kept by the page cache. */
+  nrFileDirty = 0;
+  readonly #parts: ReclaimParts;
+  readonly #candidates = new Uint32Array(SCAN_BATCH);
+  readonly #toWrite = new Uint32Array(SCAN_BATCH);
+  #inCleanPass = false;
+
+  constructor(parts: ReclaimParts) {
+    this.#parts = parts;
+    this.kswapd = new Kswapd(this, parts);
+  }
+
+  get policy(): ReplacementPolicy {
+    return this.#parts.policy;
+  }
+
+  get isWriteoutInFlight(): boolean {
+    return this.nrFileWriteback > 0 || (this.swap !== null && this.swap.nrWriteback > 0);
+  }
+
+  /** Pages whose writeout has begun and not ended. */
+  get nrInFlight(): number {
+    return this.nrFileWriteback + (this.swap?.nrWriteback ?? 0);
+  }
+
+  wakeKswapd(): void {
+    this.kswapd.wake();
+  }
+
+  directReclaim(task: TaskContext, nrFrames: number): number {
+    if (task.isReclaimer) return 0;
+    const { counters, allocator } = this.#parts.memory;
+    const before = counters.pgfree;
+    // What is on its way out already is waited for, not added to.
+    if (this.nrInFlight < nrFrames) this.shrink(nrFrames, task.mayIo, false);
+    const freed = counters.pgfree - before;
+    if (freed > 0) this.kswapd.directReclaimSucceeded();
+    if (this.#parts.trace.enabled) {
+      this.#parts.trace.emit('directReclaim', { task: task.name, nrReclaimed: freed, nrFree: allocator.nrFree });
+    }
+    return freed;
+  }
+
+  /**
+   * Scans until `target` frames are freed or on their way out, with falling priority.
+   * @returns frames freed at once plus pages whose writing was started.
+   */
+  shrink(target: number, mayWrite: boolean, byKswapd: boolean): number {
+    const control: ScanControl = { byKswapd, maySwapOut: mayWrite, target, scanned: 0, freed: 0, started: 0, dirtyFiles: 0 };
+    for (let priority = LOWEST_PRIORITY; priority >= 0 && control.freed + control.started < target; priority--) {
+      this.#shrinkAt(priority, control);
+    }
+    if (control.dirtyFiles > 0 && mayWrite) control.started += this.#wakeFlushers(control.dirtyFiles);
+    const { counters } = this.#parts.memory;
+    if (byKswapd) {
+      counters.pgscan_kswapd += control.scanned;
+      counters.pgsteal_kswapd += control.freed;
+    } else {
+      counters.pgscan_direct += control.scanned;
+      counters.pgsteal_direct += control.freed;
+    }
+    return control.freed + control.started;
+  }
+
+  #shrinkAt(priority: number, control: ScanControl): void {
+    const { policy, memory, shrinkers } = this.#parts;
+    const { anon, file } = scanBalance({
+      priority,
+      nrAnon: policy.count(PageKind.ANON),
+      nrFile: policy.count(PageKind.FILE),
+      maySwap: control.maySwapOut && this.#canSwapOut(),
+      nrFree: memory.allocator.nrFree,
+      high: memory.allocator.high,
+    });
+    let anonLeft = anon;
+    let fileLeft = file;
+    while (anonLeft + fileLeft > 0 && control.freed + control.started < control.target) {
+      fileLeft -= this.#shrinkKind(PageKind.FILE, fileLeft, control);
+      if (control.freed + control.started >= control.target) break;
+      anonLeft = control.maySwapOut && this.#canSwapOut() ? anonLeft - this.#shrinkKind(PageKind.ANON, anonLeft, control) : 0;
+    }
+    for (const shrinker of shrinkers) {
+      const count = shrinker.count();
+      if (count > 0 && control.freed < control.target) control.freed += shrinker.scan(Math.max(1, count >>> priority));
+    }
+  }
+
+  /** True if a swap-out could begin now. A clean page with a slot goes without one, by the clean pass. */
+  #canSwapOut(): boolean {
+    return this.swap !== null && this.swap.writeRoom > 0;
+  }
+
+  /** Judges one batch. @returns pages scanned, or all that was asked for if there are no more. */
+  #shrinkKind(kind: PageKind, wanted: number, control: ScanControl): number {
+    if (wanted <= 0) return 0;
+    const { policy, memory } = this.#parts;
+    const { flags, refs } = memory.frames;
+    const candidates = this.#candidates;
+    const isAnonymous = kind === PageKind.ANON;
+    const count = policy.isolate(kind, candidates, Math.min(wanted, SCAN_BATCH));
+    let nrToWrite = 0;
+    for (let i = 0; i < count; i++) {
+      const pfn = candidates[i];
+      switch (judge(flags[pfn], refs[pfn], isAnonymous, control.maySwapOut)) {
+        case Verdict.FREE:
+          this.#freeClean(pfn);
+          control.freed++;
+          break;
+        case Verdict.ADD_TO_SWAP:
+          if (this.swap?.addToSwap(pfn)) this.#toWrite[nrToWrite++] = pfn;
+          else policy.putBack(pfn, PutBack.ACTIVATE);
+          break;
+        case Verdict.WRITE:
+          this.#toWrite[nrToWrite++] = pfn;
+          break;
+        case Verdict.FLUSH:
+          flags[pfn] |= PG.RECLAIM;
+          control.dirtyFiles++;
+          policy.putBack(pfn, PutBack.KEEP);
+          break;
+        case Verdict.IN_WRITEBACK:
+          flags[pfn] |= PG.RECLAIM;
+          policy.putBack(pfn, PutBack.KEEP);
+          break;
+        case Verdict.ACTIVATE:
+          flags[pfn] &= ~(PG.YOUNG | PG.REFERENCED);
+          policy.putBack(pfn, PutBack.ACTIVATE);
+          break;
+        default:
+          if ((flags[pfn] & PG.YOUNG) !== 0) flags[pfn] = (flags[pfn] & ~PG.YOUNG) | PG.REFERENCED;
+          policy.putBack(pfn, PutBack.KEEP);
+      }
+    }
+    if (nrToWrite > 0) this.#startSwapWriteback(nrToWrite, control);
+    control.scanned += count;
+    return count === 0 ? wanted : count;
+  }
+
+  #startSwapWriteback(count: number, control: ScanControl): void {
+    const started = this.swap?.startWriteback(this.#toWrite, count) ?? 0;
+    control.started += started;
+    for (let i = started; i < count; i++) this.#parts.policy.putBack(this.#toWrite[i], PutBack.SOON);
+    if (started < count) control.maySwapOut = false;
+  }
+
+  /** Frees a page that is on no list, clean and unused; its space keeps a shadow. */
+  #freeClean(pfn: Pfn): void {
+    const { memory, spaces, policy } = this.#parts;
+    spaces.get(memory.frames.space[pfn])?.evict(pfn, policy.evicted(pfn));
+    memory.allocator.freePage(pfn);
+  }
+
+  /**
+   * A swap page's way out is over. It is freed if it is clean and nobody used it meanwhile; else it goes back to the lists.
+   * For the swap plugin, which has cleared WRITEBACK and, after a failure, set DIRTY.
+   */
+  endSwapWriteback(pfn: Pfn): void {
+    const { frames, counters } = this.#parts.memory;
+    if (judge(frames.flags[pfn], frames.refs[pfn], true, false) === Verdict.FREE) {
+      this.#freeClean(pfn);
+      counters.pgsteal_writeback++;
+    } else this.#parts.policy.putBack(pfn, PutBack.KEEP);
+  }
+
+  /** For whoever ended some writeback: kswapd and the waiters look again. */
+  noteProgress(): void {
+    this.progress.wakeAll();
+    if (!this.isWriteoutInFlight) this.#parts.memory.allocator.retryWaiters();
+  }
+
+  cleanPass(nrFrames: number): number {
+    if (this.#inCleanPass) throw new Error('the clean pass was entered from within itself');
+    this.#inCleanPass = true;
+    let freed = 0;
+    for (const kind of [PageKind.FILE, PageKind.ANON]) {
+      const { policy, memory } = this.#parts;
+      const { flags, refs } = memory.frames;
+      let pfn = policy.older(kind, -1);
+      while (pfn >= 0 && freed < nrFrames + CLEAN_PASS_EXTRA) {
+        const next = policy.older(kind, pfn);
+        if (judge(flags[pfn] & ~PG.YOUNG, refs[pfn], kind === PageKind.ANON, false) === Verdict.FREE) {
+          policy.remove(pfn);
+          this.#freeClean(pfn);
+          freed++;
+        }
+        pfn = next;
+      }
+    }
+    this.#inCleanPass = false;
+    this.#parts.memory.counters.cleanpass++;
+    this.#parts.memory.counters.cleanpass_freed += freed;
+    return freed;
+  }
+
+  #wakeFlushers(nrPages: number): number {
+    let started = 0;
+    for (const space of this.#parts.spaces.all()) {
+      if (started >= nrPages) break;
+      started += space.startWriteback?.(nrPages - started) ?? 0;
+    }
+    return started;
+  }
+
+  /** Pages of meminfo that reclaim knows: on lists, by class. */
+  levels(): { nrInactiveAnon: number; nrActiveAnon: number; nrInactiveFile: number; nrActiveFile: number } {
+    const { policy } = this.#parts;
+    const nrInactiveAnon = policy.countInactive(PageKind.ANON);
+    const nrInactiveFile = policy.countInactive(PageKind.FILE);
+    return {
+      nrInactiveAnon,
+      nrActiveAnon: policy.count(PageKind.ANON) - nrInactiveAnon,
+      nrInactiveFile,
+      nrActiveFile: policy.count(PageKind.FILE) - nrInactiveFile,
+    };
+  }
+}
+

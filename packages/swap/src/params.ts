@@ -1,0 +1,20 @@
+/** Sizes and bounds of the swap package, in one place. */
+
+/** Slots of a cluster: slots are handed out one after the other within one. */
+export const CLUSTER_SLOTS = 256;
+/** Clusters looked at for a wholly free one before a part-used one is taken. */
+export const CLUSTERS_SEARCHED = 64;
+/** Pages of one write to consecutive slots. */
+export const RUN_PAGES = 32;
+/** Pages read by one fault at first, and at most (M9: customary). */
+export const READAHEAD_START_PAGES = 8;
+export const READAHEAD_MAX_PAGES = 64;
+/** Pages an area takes before areas of the same priority change turns. */
+export const TURN_PAGES = 256;
+/** Flushes in a row that fail before an area takes no more pages. */
+export const FLUSH_FAILURES_MAX = 3;
+
+/** Pages on their way out at once, waiting for a flush included: an eighth of memory, 8 at least, 1024 at most. */
+export function writebackPages(nrFrames: number): number {
+  return Math.min(Math.max(Math.floor(nrFrames / 8), 8), 1024);
+}

@@ -1,0 +1,193 @@
+/**
+ * One swap area: its pinned file and its tables, all of them allocated when it is taken (M9). Swapping a page out then allocates
+ * nothing.
+ *
+ *     per slot   1 byte of slot map, 1 bit "all zeroes", one u32 cell; with checksums one u32 more
+ *     cell       frame while the page is in the swap cache, shadow after eviction
+ *
+ * The area is itself an address space: it owns swap-cache pages that were read ahead and that no buffer has mapped yet.
+ */
+import {
+  type AddressSpace,
+  type BlockDevice,
+  type Cell,
+  CellTag,
+  cellValue,
+  type FrameArray,
+  frameCell,
+  Gfp,
+  type Memory,
+  type PinnedFile,
+  PG,
+  type Pfn,
+  type SwapEntry,
+  swapEntry,
+  tagOf,
+  WaitQueue,
+  type TaskContext,
+} from '@tidemark/core';
+import type { SwapHeader } from './header.js';
+import { pageChecksum } from './page-checksum.js';
+import { SlotMap } from './slot-map.js';
+
+/** What an area is made of. */
+export interface SwapAreaParts {
+  readonly memory: Memory;
+  readonly number: number;
+  readonly device: BlockDevice;
+  readonly pinned: PinnedFile;
+  readonly header: SwapHeader;
+  readonly priority: number;
+  readonly trusted: boolean;
+  readonly checksum: boolean;
+}
+
+export class SwapArea implements AddressSpace {
+  id = 0;
+  readonly isAnonymous = true;
+  readonly name: string;
+  readonly number: number;
+  readonly device: BlockDevice;
+  readonly pinned: PinnedFile;
+  readonly header: SwapHeader;
+  readonly priority: number;
+  readonly trusted: boolean;
+  readonly slots: SlotMap;
+  readonly #memory: Memory;
+  readonly #cells: FrameArray;
+  readonly #zeroes: FrameArray;
+  readonly #checksums: FrameArray | null;
+  /** Queues of those who wait for a slot that is being read; made when somebody waits. */
+  readonly #readers = new Map<number, WaitQueue>();
+  /** Pages of this area that are in memory. */
+  nrCached = 0;
+  /** Takes no new pages: it is being taken off, or it failed. */
+  isClosing = false;
+
+  /** @throws KernelError ENOMEM if the tables do not fit; then nothing was taken. */
+  constructor(parts: SwapAreaParts) {
+    const { memory, device, header } = parts;
+    this.name = device.name;
+    this.number = parts.number;
+    this.device = device;
+    this.pinned = parts.pinned;
+    this.header = header;
+    this.priority = parts.priority;
+    this.trusted = parts.trusted;
+    this.#memory = memory;
+    const nrSlots = header.lastPage + 1;
+    const owner = `swap area ${this.name}`;
+    const taken: { free(): void }[] = [];
+    const take = (what: string, words: number): FrameArray => {
+      const array = memory.allocFrameArray(`${owner} ${what}`, words, Gfp.STANDING);
+      taken.push(array);
+      return array;
+    };
+    try {
+      this.#cells = take('cells', nrSlots);
+      this.#zeroes = take('zero bits', Math.ceil(nrSlots / 32));
+      this.#checksums = parts.checksum ? take('checksums', nrSlots) : null;
+      this.slots = new SlotMap(memory, owner, nrSlots, header.badPages);
+    } catch (error) {
+      for (const array of taken) array.free();
+      throw error;
+    }
+  }
+
+  get metadataFrames(): number {
+    return this.#cells.nrFrames + this.#zeroes.nrFrames + this.slots.nrFrames + (this.#checksums?.nrFrames ?? 0);
+  }
+
+  entryOf(slot: number): SwapEntry {
+    return swapEntry(this.number, slot);
+  }
+
+  /** The frame a slot's page is in, or -1. */
+  frameOf(slot: number): Pfn {
+    const cell = this.#cells.get(slot);
+    return tagOf(cell) === CellTag.FRAME ? cellValue(cell) : -1;
+  }
+
+  /** The shadow a slot's page left, or 0. */
+  shadowOf(slot: number): Cell {
+    const cell = this.#cells.get(slot);
+    return tagOf(cell) === CellTag.SHADOW ? cell : 0;
+  }
+
+  isZero(slot: number): boolean {
+    return this.#zeroes.getBit(slot);
+  }
+
+  setZero(slot: number, on: boolean): void {
+    this.#zeroes.setBit(slot, on);
+  }
+
+  /** The page of `slot` is now in memory, in `pfn`. */
+  enterCache(slot: number, pfn: Pfn): void {
+    const { frames } = this.#memory;
+    this.#cells.set(slot, frameCell(pfn));
+    this.slots.setCached(slot, true);
+    frames.flags[pfn] |= PG.SWAPCACHE;
+    frames.priv[pfn] = this.entryOf(slot);
+    this.nrCached++;
+  }
+
+  /** The page of `slot` leaves memory, or its slot; the cell keeps `shadow`. */
+  leaveCache(slot: number, pfn: Pfn, shadow: Cell): void {
+    const { frames } = this.#memory;
+    this.#cells.set(slot, shadow);
+    this.slots.setCached(slot, false);
+    frames.flags[pfn] &= ~PG.SWAPCACHE;
+    frames.priv[pfn] = 0;
+    this.nrCached--;
+  }
+
+  /** Evicts a page that was read ahead and never used. */
+  evict(pfn: Pfn, shadow: Cell): void {
+    this.leaveCache(this.#memory.frames.index[pfn], pfn, shadow);
+  }
+
+  /** Notes what is about to be written to a slot. */
+  noteContent(slot: number, pfn: Pfn): void {
+    this.#zeroes.setBit(slot, false);
+    this.#checksums?.set(slot, pageChecksum(this.#memory.arena, pfn));
+  }
+
+  /** True if what was read from a slot is what was written to it, as far as we can tell. */
+  verifies(slot: number, pfn: Pfn): boolean {
+    return this.#checksums === null || this.#checksums.get(slot) === pageChecksum(this.#memory.arena, pfn);
+  }
+
+  /** Gives a slot back whose page is not in memory. */
+  freeSlot(slot: number): void {
+    this.#cells.set(slot, 0);
+    this.#zeroes.setBit(slot, false);
+    this.slots.free(slot);
+  }
+
+  /** Waits until the read of a slot that is in progress is over. */
+  waitForRead(task: TaskContext, slot: number): Promise<number> {
+    let queue = this.#readers.get(slot);
+    if (queue === undefined) {
+      queue = new WaitQueue({ kind: 'page', name: `slot ${slot} of ${this.name}, being read` });
+      this.#readers.set(slot, queue);
+    }
+    return queue.wait(task);
+  }
+
+  /** Wakes those who wait for a slot's read. */
+  readEnded(slot: number): void {
+    const queue = this.#readers.get(slot);
+    if (queue === undefined) return;
+    this.#readers.delete(slot);
+    queue.wakeAll();
+  }
+
+  /** Gives the tables back. */
+  dispose(): void {
+    this.#cells.free();
+    this.#zeroes.free();
+    this.#checksums?.free();
+    this.slots.dispose();
+  }
+}

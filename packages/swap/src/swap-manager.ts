@@ -1,0 +1,338 @@
+/**
+ * The swap subsystem: areas by priority, slots for pages, and who owns which page. Registered under `SWAP_SUBSYSTEM`.
+ *
+ * It reaches every area through a `PinnedFile` only, which it gets from the `SWAP_HOOKS` of whatever package the backing belongs to; it
+ * knows no filesystem and no device.
+ */
+import {
+  type BlockDevice,
+  entryArea,
+  entrySlot,
+  errorFrom,
+  type Kernel,
+  KernelError,
+  MAX_AREAS,
+  MAX_SLOTS,
+  type NegErrno,
+  PAGE_SIZE,
+  PG,
+  type Pfn,
+  type StandingCharge,
+  type SwapAreaInfo,
+  type SwapEntry,
+  type SwapOnOptions,
+  type SwapSubsystem,
+} from '@tidemark/core';
+import type { AnonymousSpace } from './anonymous-space.js';
+
+import { formatSwap, readSwapHeader } from './format.js';
+import { TURN_PAGES, writebackPages } from './params.js';
+import { SwapArea } from './swap-area.js';
+import { SwapReader } from './swap-reader.js';
+import { SwapWriter } from './swap-writer.js';
+
+/** An area with what reads and writes it. */
+interface ActiveArea {
+  readonly area: SwapArea;
+  readonly writer: SwapWriter;
+  readonly reader: SwapReader;
+  readonly charge: StandingCharge;
+}
+
+export class SwapManager implements SwapSubsystem {
+  readonly #kernel: Kernel;
+  /** By area number. */
+  readonly #areas: (ActiveArea | null)[] = [];
+  /** Highest priority first; the front of its priority is whose turn it is. */
+  #turns: ActiveArea[] = [];
+  #leftInTurn = TURN_PAGES;
+  readonly #spaces = new Set<AnonymousSpace>();
+  #isHooked = false;
+
+  constructor(kernel: Kernel) {
+    this.#kernel = kernel;
+  }
+
+  get nrFreeSlots(): number {
+    let nrFree = 0;
+    for (const { area } of this.#turns) if (!area.isClosing) nrFree += area.slots.nrFree;
+    return nrFree;
+  }
+
+  get nrWriteback(): number {
+    let nrHeld = 0;
+    for (const { writer } of this.#turns) nrHeld += writer.nrHeld;
+    return nrHeld;
+  }
+
+  get writeRoom(): number {
+    let room = 0;
+    for (const { writer } of this.#turns) room += writer.room;
+    return room;
+  }
+
+  get nrCached(): number {
+    let nrCached = 0;
+    for (const { area } of this.#turns) nrCached += area.nrCached;
+    return nrCached;
+  }
+
+  /** True if a program has given this kernel any swap. */
+  get hasAreas(): boolean {
+    return this.#turns.length > 0;
+  }
+
+  areaOf(entry: SwapEntry): SwapArea {
+    return this.#active(entry).area;
+  }
+
+  readerOf(entry: SwapEntry): SwapReader {
+    return this.#active(entry).reader;
+  }
+
+  #active(entry: SwapEntry): ActiveArea {
+    return this.#areas[entryArea(entry)] as ActiveArea;
+  }
+
+  addToSwap(pfn: Pfn): boolean {
+    for (let i = 0; i < this.#turns.length; i++) {
+      const { area } = this.#turns[i];
+      if (area.isClosing) continue;
+      const slot = area.slots.alloc();
+      if (slot === 0) continue;
+      area.enterCache(slot, pfn);
+      if (--this.#leftInTurn <= 0) this.#nextTurn(i);
+      return true;
+    }
+    return false;
+  }
+
+  /** Moves an area behind the others of its priority. */
+  #nextTurn(at: number): void {
+    this.#leftInTurn = TURN_PAGES;
+    const active = this.#turns[at];
+    let last = at;
+    while (last + 1 < this.#turns.length && this.#turns[last + 1].area.priority === active.area.priority) last++;
+    if (last === at) return;
+    this.#turns.splice(at, 1);
+    this.#turns.splice(last, 0, active);
+  }
+
+  startWriteback(pfns: Uint32Array, count: number): number {
+    const { priv } = this.#kernel.memory.frames;
+    let started = 0;
+    while (started < count) {
+      const entry = priv[pfns[started]];
+      if (!this.#active(entry).writer.add(pfns[started], entrySlot(entry))) break;
+      started++;
+    }
+    for (const { writer } of this.#turns) writer.submit();
+    return started;
+  }
+
+  /** A page keeps its frame and gives its slot back. */
+  dropSlot(pfn: Pfn): void {
+    const entry = this.#kernel.memory.frames.priv[pfn];
+    const { area } = this.#active(entry);
+    area.leaveCache(entrySlot(entry), pfn, 0);
+    area.freeSlot(entrySlot(entry));
+  }
+
+  /** A slot's owner wants it no more. */
+  freeEntry(entry: SwapEntry): void {
+    const { area } = this.#active(entry);
+    const slot = entrySlot(entry);
+    const { frames, allocator } = this.#kernel.memory;
+    const pfn = area.frameOf(slot);
+    if (pfn >= 0 && (frames.flags[pfn] & PG.LOCKED) !== 0) {
+      area.slots.setDying(slot);
+      return;
+    }
+    if (pfn >= 0) {
+      this.#kernel.reclaim.policy.remove(pfn);
+      area.leaveCache(slot, pfn, 0);
+      allocator.freePage(pfn);
+    }
+    area.freeSlot(slot);
+  }
+
+  /** Frees the frame, and the slot, of a page whose buffer is closed. It is on no list. */
+  freeOrphan(pfn: Pfn): void {
+    const { frames, allocator } = this.#kernel.memory;
+    if (frames.refs[pfn] > 0) return; // the last reference frees it
+    if ((frames.flags[pfn] & PG.SWAPCACHE) !== 0) this.dropSlot(pfn);
+    allocator.freePage(pfn);
+  }
+
+  addSpace(space: AnonymousSpace): void {
+    this.#hookShutdown();
+    this.#spaces.add(space);
+  }
+
+  removeSpace(space: AnonymousSpace): void {
+    this.#spaces.delete(space);
+  }
+
+  async swapOn(device: BlockDevice, options: SwapOnOptions): Promise<SwapAreaInfo> {
+    const kernel = this.#kernel;
+    const number = this.#areas.findIndex((active) => active === null);
+    const free = number >= 0 ? number : this.#areas.length;
+    if (free >= MAX_AREAS) throw new KernelError('EBUSY', `there are ${MAX_AREAS} swap areas already; ${device.name} is one too many`);
+    if (device.holder !== null) throw new KernelError('EBUSY', `${device.name} is in use by ${device.holder}, so it cannot be a swap area`);
+    const hooks = kernel.swapHooksOf(device, device.name);
+    if (options.format) await formatSwap(kernel, device, { label: options.label, force: true });
+    const header = await readSwapHeader(kernel, device);
+    const lastPage = Math.min(header.lastPage, MAX_SLOTS - 1);
+    const pinned = await hooks.swapActivate(kernel.task, device, { user: 'swap', nrUnits: writebackPages(kernel.memory.nrFrames) });
+    const undo: (() => void | Promise<void>)[] = [() => pinned.release()];
+    try {
+      const charge = kernel.memory.chargeStanding(`requests of swap area ${device.name}`, Math.ceil(SwapWriter.bytesFor(kernel.memory.nrFrames) / PAGE_SIZE));
+      undo.push(() => charge.free());
+      const area = new SwapArea({
+        memory: kernel.memory,
+        number: free,
+        device,
+        pinned,
+        header: { ...header, lastPage, badPages: header.badPages.filter((page) => page <= lastPage) },
+        priority: options.priority ?? 0,
+        trusted: options.trusted ?? pinned.trusted,
+        checksum: options.checksum ?? false,
+      });
+      undo.push(() => area.dispose());
+      kernel.spaces.add(area);
+      const task = kernel.task.asReclaimer();
+      const writer = new SwapWriter(area, {
+        memory: kernel.memory,
+        reclaim: kernel.reclaim,
+        trace: kernel.trace,
+        task,
+        freeOrphan: (pfn) => this.freeOrphan(pfn),
+      });
+      const active: ActiveArea = { area, writer, reader: new SwapReader(area, kernel.memory, kernel.reclaim), charge };
+      this.#hookShutdown();
+      this.#areas[free] = active;
+      this.#turns = [...this.#turns, active].sort((a, b) => b.area.priority - a.area.priority);
+      if (kernel.trace.enabled) kernel.trace.emit('swap', { area: area.name, state: 'on', detail: area.slots.nrSlots });
+      return infoOf(active);
+    } catch (error) {
+      for (const back of undo.reverse()) await back();
+      throw error;
+    }
+  }
+
+  async swapOff(name: string): Promise<void> {
+    const active = this.#turns.find(({ area }) => area.name === name);
+    if (active === undefined) throw new KernelError('EINVAL', `${name} is no swap area of this kernel`);
+    const { area } = active;
+    if (area.isClosing && active.writer.room > 0) throw new KernelError('EBUSY', `${name} is being taken off already`);
+    this.#checkRoomFor(active);
+    area.isClosing = true;
+    const status = await this.#bringBack(active);
+    if (status !== 0) {
+      area.isClosing = false;
+      throw errorFrom(status, `swap off ${name}: not every page could be brought back; the area stays on and nothing is lost`);
+    }
+    await this.#idle(active);
+    this.#dropUnmapped(active);
+    await this.#remove(active);
+  }
+
+  /** @throws KernelError ENOMEM if the pages of an area can fit neither in memory nor in the other areas. */
+  #checkRoomFor({ area }: ActiveArea): void {
+    const wanted = area.slots.nrInUse - area.nrCached;
+    const { memFree, cached } = this.#kernel.meminfo();
+    const room = memFree + cached + this.nrFreeSlots - area.slots.nrFree;
+    if (wanted > room) {
+      throw new KernelError('ENOMEM', `swap off ${area.name}: ${wanted} pages must come back and there is room for ${room}; nothing was changed`, {
+        details: { wantedPages: wanted, roomPages: room },
+      });
+    }
+  }
+
+  async #bringBack(active: ActiveArea): Promise<0 | NegErrno> {
+    const { area } = active;
+    const { frames } = this.#kernel.memory;
+    for (const space of [...this.#spaces]) {
+      for (let index = space.nextInArea(0, area.number); index >= 0; index = space.nextInArea(index, area.number)) {
+        const pfn = await space.fault(this.#kernel.task, index);
+        if (space.isClosed) break;
+        if (pfn < 0) return pfn;
+        if ((frames.flags[pfn] & PG.WRITEBACK) !== 0) {
+          space.unref(pfn);
+          const idle = await active.writer.idle(this.#kernel.task);
+          if (idle !== 0) return idle;
+          continue;
+        }
+        if ((frames.flags[pfn] & PG.SWAPCACHE) !== 0 && entryArea(frames.priv[pfn]) === area.number) {
+          this.dropSlot(pfn);
+          frames.flags[pfn] |= PG.DIRTY;
+        }
+        space.unref(pfn);
+      }
+    }
+    return 0;
+  }
+
+  /** Frees pages that were read ahead and belong to nobody: after a swapoff there are none with an owner. */
+  #dropUnmapped({ area }: ActiveArea): void {
+    for (let slot = 1; slot < area.slots.nrSlots && area.nrCached > 0; slot++) if (area.frameOf(slot) >= 0) this.freeEntry(area.entryOf(slot));
+  }
+
+  async #remove(active: ActiveArea): Promise<void> {
+    const { area, charge } = active;
+    this.#turns = this.#turns.filter((other) => other !== active);
+    this.#areas[area.number] = null;
+    this.#kernel.spaces.remove(area);
+    area.dispose();
+    charge.free();
+    await area.pinned.release();
+    if (this.#kernel.trace.enabled) this.#kernel.trace.emit('swap', { area: area.name, state: 'off', detail: 0 });
+  }
+
+  areas(): SwapAreaInfo[] {
+    return this.#turns.map(infoOf);
+  }
+
+  #hookShutdown(): void {
+    if (this.#isHooked) return;
+    this.#isHooked = true;
+    this.#kernel.onShutdown('swap', () => this.#shutdown());
+  }
+
+  /** Closes every buffer and area without bringing pages back. What does not end by the deadline ends with EIO. */
+  async #shutdown(): Promise<void> {
+    for (const space of [...this.#spaces]) space.close();
+    for (const active of [...this.#turns]) {
+      active.area.isClosing = true;
+      if ((await this.#idle(active)) !== 0) {
+        active.area.device.unhold();
+        await active.area.device.close(); // ends what is in flight
+        const unhurried = this.#kernel.task.withSignal(null);
+        await active.writer.idle(unhurried);
+        await active.reader.idle(unhurried);
+      }
+      this.#dropUnmapped(active);
+      await this.#remove(active);
+    }
+  }
+
+  async #idle({ writer, reader }: ActiveArea): Promise<NegErrno> {
+    const status = await writer.idle(this.#kernel.task);
+    if (status !== 0) return status;
+    return reader.idle(this.#kernel.task);
+  }
+}
+
+function infoOf({ area }: ActiveArea): SwapAreaInfo {
+  return {
+    name: area.name,
+    priority: area.priority,
+    label: area.header.label,
+    uuid: area.header.uuid,
+    nrSlots: area.slots.nrSlots - 1 - area.slots.nrBad,
+    nrFree: area.slots.nrFree,
+    nrBad: area.slots.nrBad,
+    metadataFrames: area.metadataFrames,
+  };
+}
+

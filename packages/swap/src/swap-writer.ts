@@ -1,0 +1,228 @@
+/**
+ * Swapping pages out of memory to one area.
+ *
+ *     add(page)* → runs of consecutive slots → PinnedFile.swapOut → acknowledged → flush → clean: freed, or kept if used meanwhile
+ *                                                      └─ backing trusted: no flush needed ─┘
+ *
+ * Acknowledged is not durable: a page's frame is freed only when a flush has covered it. Acknowledged pages gather until nothing is in
+ * flight or half of the units wait, and are flushed together. If the flush says that the server lost what it had acknowledged
+ * (`WRITE_AGAIN`), every page that waits for a flush becomes dirty again and is written once more; nothing is lost, for all of them are
+ * still in memory.
+ *
+ * A write that fails is tried page by page; a page that fails alone stays in memory, dirty, and its slot is bad from then on.
+ */
+import { type Memory, type NegErrno, PG, type Pfn, type Reclaim, type TaskContext, type TracePoints, WaitQueue, WRITE_AGAIN, isPromise } from '@tidemark/core';
+import { FLUSH_FAILURES_MAX, RUN_PAGES, writebackPages } from './params.js';
+import type { SwapArea } from './swap-area.js';
+
+/** One write to consecutive slots. */
+class WriteRun {
+  slot = 0;
+  count = 0;
+  readonly pfns = new Uint32Array(RUN_PAGES);
+}
+
+/** What a writer works with. */
+export interface SwapWriterParts {
+  readonly memory: Memory;
+  readonly reclaim: Reclaim;
+  readonly trace: TracePoints;
+  readonly task: TaskContext;
+  /** Frees a frame, and its slot, whose buffer was closed while it was on its way out. */
+  readonly freeOrphan: (pfn: Pfn) => void;
+}
+
+export class SwapWriter {
+  readonly #area: SwapArea;
+  readonly #parts: SwapWriterParts;
+  readonly #unitsMax: number;
+  readonly #spareRuns: WriteRun[] = [];
+  #open: WriteRun | null = null;
+  /** Acknowledged pages that wait for a flush, and those whose flush is under way. */
+  #pending: Uint32Array;
+  #flushing: Uint32Array;
+  #nrPending = 0;
+  #nrFlushing = 0;
+  #nrRunsInFlight = 0;
+  #nrHeld = 0;
+  #flushFailures = 0;
+  readonly #idle: WaitQueue;
+
+  constructor(area: SwapArea, parts: SwapWriterParts) {
+    this.#area = area;
+    this.#parts = parts;
+    this.#unitsMax = writebackPages(parts.memory.nrFrames);
+    this.#pending = new Uint32Array(this.#unitsMax);
+    this.#flushing = new Uint32Array(this.#unitsMax);
+    const nrRuns = Math.max(8, Math.ceil((2 * this.#unitsMax) / RUN_PAGES));
+    for (let i = 0; i < nrRuns; i++) this.#spareRuns.push(new WriteRun());
+    this.#idle = new WaitQueue({ kind: 'writeback', name: `swap-out to ${area.name}` });
+  }
+
+  /** Bytes of JS memory that a writer takes, to be charged. */
+  static bytesFor(nrFrames: number): number {
+    const units = writebackPages(nrFrames);
+    return 8 * units + Math.max(8, Math.ceil((2 * units) / RUN_PAGES)) * (RUN_PAGES * 4 + 128);
+  }
+
+  /** Pages begun and not ended. */
+  get nrHeld(): number {
+    return this.#nrHeld;
+  }
+
+  /** Pages that could begin now. */
+  get room(): number {
+    if (this.#area.isClosing && this.#flushFailures >= FLUSH_FAILURES_MAX) return 0;
+    return this.#spareRuns.length === 0 ? 0 : this.#unitsMax - this.#nrHeld;
+  }
+
+  /** Begins one dirty page with a slot in this area. Pages with consecutive slots are gathered until `submit`. @returns false if full. */
+  add(pfn: Pfn, slot: number): boolean {
+    const { frames, arena, counters } = this.#parts.memory;
+    if (arena.isZero(pfn)) {
+      this.#area.setZero(slot, true);
+      frames.flags[pfn] &= ~(PG.DIRTY | PG.RECLAIM);
+      counters.swpout_zero++;
+      this.#parts.reclaim.endSwapWriteback(pfn);
+      return true;
+    }
+    let run = this.#open;
+    if (run !== null && (run.count === RUN_PAGES || run.slot + run.count !== slot)) {
+      this.submit();
+      run = null;
+    }
+    if (this.#nrHeld >= this.#unitsMax) return false;
+    if (run === null) {
+      run = this.#spareRuns.pop() ?? null;
+      if (run === null) return false;
+      run.slot = slot;
+      run.count = 0;
+      this.#open = run;
+    }
+    run.pfns[run.count++] = pfn;
+    this.#nrHeld++;
+    // Clean before the write begins: whoever writes to it from here on makes it dirty again.
+    frames.flags[pfn] = (frames.flags[pfn] & ~PG.DIRTY) | PG.WRITEBACK;
+    this.#area.noteContent(slot, pfn);
+    return true;
+  }
+
+  /** Starts the run that was gathered. */
+  submit(): void {
+    const run = this.#open;
+    if (run === null) return;
+    this.#open = null;
+    this.#nrRunsInFlight++;
+    const status = this.#area.pinned.swapOut(this.#parts.task, run.slot, run.pfns, 0, run.count);
+    if (isPromise(status)) void status.then((ended) => this.#runEnded(run, ended));
+    else this.#runEnded(run, status);
+  }
+
+  #runEnded(run: WriteRun, status: 0 | NegErrno): void {
+    if (status !== 0 && run.count > 1) {
+      void this.#retrySingly(run);
+      return;
+    }
+    if (status === 0) {
+      this.#parts.memory.counters.pswpout += run.count;
+      for (let i = 0; i < run.count; i++) this.#acknowledged(run.pfns[i]);
+    } else this.#failed(run.pfns[0], run.slot);
+    this.#runDone(run);
+  }
+
+  async #retrySingly(run: WriteRun): Promise<void> {
+    for (let i = 0; i < run.count; i++) {
+      const status = await this.#area.pinned.swapOut(this.#parts.task, run.slot + i, run.pfns, i, 1);
+      if (status === 0) {
+        this.#parts.memory.counters.pswpout++;
+        this.#acknowledged(run.pfns[i]);
+      } else this.#failed(run.pfns[i], run.slot + i);
+    }
+    this.#runDone(run);
+  }
+
+  #runDone(run: WriteRun): void {
+    run.count = 0;
+    this.#spareRuns.push(run);
+    this.#nrRunsInFlight--;
+    this.#flushIfDue();
+    this.#noteProgress();
+  }
+
+  #acknowledged(pfn: Pfn): void {
+    if (this.#area.trusted) this.#end(pfn);
+    else this.#pending[this.#nrPending++] = pfn;
+  }
+
+  /** The slot cannot be written: the page stays in memory and gets another one next time. */
+  #failed(pfn: Pfn, slot: number): void {
+    const { frames, counters } = this.#parts.memory;
+    counters.swpout_error++;
+    frames.flags[pfn] |= PG.DIRTY | PG.ERROR;
+    this.#area.leaveCache(slot, pfn, 0);
+    this.#area.slots.markBad(slot);
+    if (this.#parts.trace.enabled) this.#parts.trace.emit('swap', { area: this.#area.name, state: 'bad-slot', detail: slot });
+    this.#end(pfn);
+  }
+
+  /** A page's way out is over. */
+  #end(pfn: Pfn): void {
+    const { flags } = this.#parts.memory.frames;
+    flags[pfn] &= ~(PG.WRITEBACK | PG.RECLAIM);
+    this.#nrHeld--;
+    if ((flags[pfn] & PG.ORPHAN) !== 0) this.#parts.freeOrphan(pfn);
+    else this.#parts.reclaim.endSwapWriteback(pfn);
+  }
+
+  #flushIfDue(): void {
+    if (this.#nrFlushing > 0 || this.#nrPending === 0) return;
+    if (this.#nrRunsInFlight > 0 && this.#nrPending * 2 < this.#unitsMax) return;
+    [this.#pending, this.#flushing] = [this.#flushing, this.#pending];
+    this.#nrFlushing = this.#nrPending;
+    this.#nrPending = 0;
+    const status = this.#area.pinned.flush(this.#parts.task);
+    if (isPromise(status)) void status.then((ended) => this.#flushEnded(ended));
+    else this.#flushEnded(status);
+  }
+
+  #flushEnded(status: 0 | NegErrno): void {
+    const { frames, counters } = this.#parts.memory;
+    const count = this.#nrFlushing;
+    if (status === 0) this.#flushFailures = 0;
+    else {
+      const lost = status === WRITE_AGAIN;
+      for (let i = 0; i < count; i++) frames.flags[this.#flushing[i]] |= PG.DIRTY;
+      if (lost) {
+        counters.swpout_again += count + this.#nrPending;
+        for (let i = 0; i < this.#nrPending; i++) frames.flags[this.#pending[i]] |= PG.DIRTY;
+        this.#endAll(this.#pending, this.#nrPending);
+        this.#nrPending = 0;
+      } else {
+        counters.swpout_error += count;
+        if (++this.#flushFailures >= FLUSH_FAILURES_MAX) this.#area.isClosing = true;
+      }
+    }
+    this.#endAll(this.#flushing, count);
+    this.#nrFlushing = 0;
+    this.#flushIfDue();
+    this.#noteProgress();
+  }
+
+  #endAll(pfns: Uint32Array, count: number): void {
+    for (let i = 0; i < count; i++) this.#end(pfns[i]);
+  }
+
+  #noteProgress(): void {
+    this.#parts.reclaim.noteProgress();
+    if (this.#nrHeld === 0) this.#idle.wakeAll();
+  }
+
+  /** Waits until nothing is on its way out. @returns 0, or the errno of the task's signal. */
+  async idle(task: TaskContext): Promise<0 | NegErrno> {
+    while (this.#nrHeld > 0) {
+      const ended = await this.#idle.wait(task);
+      if (ended < 0) return ended;
+    }
+    return 0;
+  }
+}
