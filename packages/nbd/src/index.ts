@@ -1,0 +1,1 @@
+export { NbdServer, type NbdServerOptions } from './server/nbd-server.js';

@@ -1,0 +1,176 @@
+/**
+ * The NBD server: exports block devices of a kernel over TCP or a unix socket.
+ *
+ *     const server = await NbdServer.listen(kernel, { address: '127.0.0.1:0', exports: { disk: device } });
+ *     … server.uri …
+ *     await server.close();
+ *
+ * Its memory is two slots a connection (receive slot, reply ring), whatever clients send. Sizes follow from the kernel's plan (M5):
+ * payloads up to `memory.sizes.payloadBytes` are advertised and accepted; a client that did not ask for block sizes may use the
+ * protocol's 32 MiB, which is streamed in pieces.
+ */
+import { Bio, BioOp, type BlockDevice, type Kernel, KernelError, type MaybePromise } from '@tidemark/core';
+import { findTransport, formatAddress, type Listener, parseAddress } from '@tidemark/net';
+import { checkExportName, formatUri } from '../protocol/uri.js';
+import { ServerConnection } from './connection.js';
+import { Export } from './export.js';
+import { listReplyBytes, type Offer } from './negotiation.js';
+
+const PAGE_BYTES = 4096;
+const HANDSHAKE_TIMEOUT_MS = 10_000;
+const CLOSE_TIMEOUT_MS = 5_000;
+
+export interface NbdServerOptions {
+  /** `HOST:PORT` (port 0: any free one), `[V6]:PORT` or `unix:PATH`. */
+  readonly address: string;
+  /** Devices by export name. The first is also the default export, which clients ask for by the empty name. */
+  readonly exports: Readonly<Record<string, BlockDevice>> | ReadonlyMap<string, BlockDevice>;
+  /** Refuses every write. Default false. */
+  readonly readOnly?: boolean;
+  /** Connections at once; by default what the kernel's plan says. */
+  readonly maxConnections?: number;
+  /** Longest a handshake may take. Default 10,000. */
+  readonly handshakeTimeoutMs?: number;
+  /** Told about every connection that was refused or ended badly. */
+  onConnectionError?(error: KernelError, peer: string): void;
+}
+
+export class NbdServer {
+  readonly #kernel: Kernel;
+  readonly #options: NbdServerOptions;
+  readonly #offer: Offer;
+  readonly #devices: ReadonlySet<BlockDevice>;
+  readonly #connections = new Set<ServerConnection>();
+  #listener: Listener | null = null;
+  #unregister: () => void = () => {};
+  #closed: Promise<void> | null = null;
+  /** Connections that were refused, or ended by an error. */
+  nrConnectionErrors = 0;
+
+  private constructor(kernel: Kernel, options: NbdServerOptions) {
+    this.#kernel = kernel;
+    this.#options = options;
+    this.#offer = makeOffer(kernel, options);
+    this.#devices = new Set([...this.#offer.exports.values()].map((each) => each.device));
+  }
+
+  /**
+   * Starts a server. The kernel closes it at shutdown.
+   * @throws KernelError EINVAL (address, export names), EBUSY (a device is in use), EADDRINUSE and others of `Transport.listen`.
+   */
+  static async listen(kernel: Kernel, options: NbdServerOptions): Promise<NbdServer> {
+    const server = new NbdServer(kernel, options);
+    await server.#start();
+    return server;
+  }
+
+  async #start(): Promise<void> {
+    const { memory, clock, container } = this.#kernel;
+    const address = parseAddress(this.#options.address);
+    const transport = findTransport(container, address);
+    const task = this.#kernel.task.within({ name: `nbd server ${formatAddress(address)}` });
+    const held: BlockDevice[] = [];
+    try {
+      for (const device of this.#devices) {
+        device.hold(`nbd server ${formatAddress(address)}`);
+        held.push(device);
+      }
+      this.#listener = await transport.listen(address, {
+        maxConnections: this.#options.maxConnections ?? memory.sizes.maxConnections,
+        accept: async (peer) => {
+          const connection = await ServerConnection.create(task, {
+            memory,
+            clock,
+            peer,
+            offer: this.#offer,
+            handshakeTimeoutMs: this.#options.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_MS,
+            onGone: (gone, error) => this.#gone(gone, error, peer),
+          });
+          this.#connections.add(connection);
+          if (this.#closed !== null) connection.drain();
+          return connection;
+        },
+        onRefused: (error) => this.#report(error, formatAddress(address)),
+      });
+    } catch (error) {
+      for (const device of held) device.unhold();
+      throw error;
+    }
+    this.#unregister = this.#kernel.onShutdown(`nbd server ${this.uri}`, (deadlineMs) => this.close({ timeoutMs: Math.max(deadlineMs - clock.nowMs(), 0) }));
+  }
+
+  /** URI of the default export. */
+  get uri(): string {
+    return this.uriOf(this.#offer.defaultExport.name);
+  }
+
+  /** URI of an export. @throws KernelError ENOENT if it is not one. */
+  uriOf(exportName: string): string {
+    if (!this.#offer.exports.has(exportName)) throw new KernelError('ENOENT', `there is no export ${JSON.stringify(exportName)}`);
+    return formatUri((this.#listener as Listener).address, exportName);
+  }
+
+  /** Connections now. */
+  get nrConnections(): number {
+    return this.#connections.size;
+  }
+
+  #gone(connection: ServerConnection, error: KernelError | null, peer: string): void {
+    this.#connections.delete(connection);
+    if (error !== null) this.#report(error, peer);
+  }
+
+  #report(error: KernelError, peer: string): void {
+    this.nrConnectionErrors++;
+    this.#options.onConnectionError?.(error, peer);
+  }
+
+  /**
+   * Stops accepting, answers what was taken in, flushes the devices, and closes. Connections that take longer than `timeoutMs`
+   * (default 5,000) are cut. Safe to call twice.
+   * @throws KernelError EIO if a device could not be flushed; the server is closed all the same.
+   */
+  close(options: { timeoutMs?: number } = {}): Promise<void> {
+    this.#closed ??= this.#close(options.timeoutMs ?? CLOSE_TIMEOUT_MS);
+    return this.#closed;
+  }
+
+  async #close(timeoutMs: number): Promise<void> {
+    const { clock } = this.#kernel;
+    this.#unregister();
+    await null; // `#closed` is set before anything below looks at it
+    const timer = clock.setTimer(timeoutMs, () => {
+      for (const connection of [...this.#connections]) connection.destroy(new KernelError('ESHUTDOWN', 'the server closed before the connection was drained'));
+    });
+    const closed = this.#listener?.close();
+    for (const connection of [...this.#connections]) connection.drain();
+    await closed;
+    clock.clearTimer(timer);
+    const failed: string[] = [];
+    for (const device of this.#devices) {
+      if (!device.readOnly && device.can.flush && (await this.#flush(device)) !== 0) failed.push(device.name);
+      device.unhold();
+    }
+    if (failed.length > 0) throw new KernelError('EIO', `nbd server: what clients wrote could not be flushed to ${failed.join(', ')}`);
+  }
+
+  #flush(device: BlockDevice): MaybePromise<number> {
+    return device.submitAndWait(this.#kernel.task, new Bio(0).start(BioOp.FLUSH, 0));
+  }
+}
+
+function makeOffer(kernel: Kernel, options: NbdServerOptions): Offer {
+  const entries: [string, BlockDevice][] = options.exports instanceof Map ? [...options.exports] : Object.entries(options.exports);
+  const exports = new Map<string, Export>();
+  for (const [name, device] of entries) {
+    checkExportName(name);
+    exports.set(name, new Export(name, device, options.readOnly ?? false));
+  }
+  const [defaultExport] = exports.values();
+  if (defaultExport === undefined) throw new KernelError('EINVAL', 'an nbd server needs a device to export');
+  const { payloadBytes, slotFrames } = kernel.memory.sizes;
+  if (listReplyBytes(exports) > slotFrames * PAGE_BYTES) {
+    throw new KernelError('EINVAL', `${exports.size} export names do not fit into a reply of ${slotFrames * PAGE_BYTES} bytes`);
+  }
+  return { exports, defaultExport, maxPayloadBytes: payloadBytes };
+}

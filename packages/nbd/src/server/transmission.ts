@@ -1,0 +1,335 @@
+/**
+ * The server's side of transmission: requests from the slot to the device, replies from the ring to the socket.
+ *
+ * All requests of one read are handled in one loop, and their replies leave in one send. A device that ends its requests at once
+ * (RAM disk, file read synchronously) makes this loop plain calls: no promise, no object for a request. One that ends them later works
+ * the same way with more entries open, and answers in the order of its ends.
+ *
+ * A WRITE's payload goes to the device straight out of the slot, in pieces, each cut at a page of the device: the slot holds the bytes
+ * until the piece has ended. A READ's data come straight into its reply. A READ that is larger than the ring is answered in pieces, by
+ * itself, one after the other (only clients that did not ask for block sizes send such).
+ *
+ * Bounds: bios, ring entries, ring bytes, slot bytes. Whatever runs out, the loop stops where it is ("blocked"), the socket is not read,
+ * and the next end or send goes on. Nothing grows.
+ */
+import { type Bio, BioOp, Errno, invariant, KernelError } from '@tidemark/core';
+import type { ReceiveSlot } from '@tidemark/net';
+import { Command, CommandFlag, DEFAULT_MAX_PAYLOAD_BYTES, REQUEST_BYTES, REQUEST_MAGIC, SIMPLE_REPLY_BYTES } from '../protocol/constants.js';
+import { getU64, putSimpleReply } from '../protocol/messages.js';
+import { wireError } from '../protocol/wire-errors.js';
+import { BioStack } from './bio-stack.js';
+import type { Export } from './export.js';
+import type { ReplyRing } from './reply-ring.js';
+import { checkRequest } from './request-check.js';
+
+const PAGE_BYTES = 4096;
+/** Marks of a bio, in `bio.owner`: what to do when it ends. */
+const Purpose = { READ: 'read', WRITE: 'write', FLUSH: 'flush', OTHER: 'other', READ_PIECE: 'read-piece' } as const;
+
+/** What a connection makes a transmission of. */
+export interface TransmissionParts {
+  readonly target: Export;
+  readonly slot: ReceiveSlot;
+  readonly ring: ReplyRing;
+  readonly nrEntries: number;
+  readonly nrBios: number;
+  /** Largest payload the server advertises, and whether this client asked. */
+  readonly maxPayloadBytes: number;
+  readonly askedBlockSize: boolean;
+  /** Something ended outside of `receive`: call `progress`. */
+  onProgress(): void;
+  /** The connection must end: the client broke the protocol, or a reply cannot be finished. */
+  fail(error: KernelError): void;
+}
+
+export class Transmission {
+  readonly #target: Export;
+  readonly #slot: ReceiveSlot;
+  readonly #ring: ReplyRing;
+  readonly #bios: BioStack;
+  readonly #parts: TransmissionParts;
+  readonly #payloadMaxBytes: number;
+  /** By ring entry: parts still to end, first error, and whether a flush must follow (FUA on what the device cannot force). */
+  readonly #nrPending: Uint32Array;
+  readonly #status: Int32Array;
+  readonly #flushAfter: Uint8Array;
+  /** The WRITE whose payload is arriving: entry, device offset, bytes left; −1 for none. */
+  #writeEntry = -1;
+  #writeOffset = 0;
+  #writeLeft = 0;
+  #writeForced = false;
+  /** The READ answered in pieces: bytes left and where, 0 for none. */
+  #readLeft = 0;
+  #readOffset = 0;
+  #readStarted = false;
+  #readCookieHigh = 0;
+  #readCookieLow = 0;
+  #inLoop = false;
+  #blocked = false;
+  #failed = false;
+  /** The client said DISC: nothing more is taken in. */
+  isDisconnecting = false;
+
+  constructor(parts: TransmissionParts) {
+    this.#parts = parts;
+    this.#target = parts.target;
+    this.#slot = parts.slot;
+    this.#ring = parts.ring;
+    this.#payloadMaxBytes = parts.askedBlockSize ? parts.maxPayloadBytes : DEFAULT_MAX_PAYLOAD_BYTES;
+    this.#nrPending = new Uint32Array(parts.nrEntries);
+    this.#status = new Int32Array(parts.nrEntries);
+    this.#flushAfter = new Uint8Array(parts.nrEntries);
+    this.#bios = new BioStack(parts.nrBios, (bio) => this.#bioEnded(bio));
+  }
+
+  /** Bios with the device. The slot and the ring must stay until it is 0. */
+  get nrInFlight(): number {
+    return this.#bios.nrBios - this.#bios.nrFree;
+  }
+
+  /** Everything taken in has been answered, and the answers are with the host. */
+  get isIdle(): boolean {
+    return this.#ring.isEmpty && this.nrInFlight === 0 && this.#readLeft === 0;
+  }
+
+  /** True if a bound has been reached and the slot holds what could not be taken in. */
+  get isBlocked(): boolean {
+    return this.#blocked;
+  }
+
+  /** Takes in what the slot holds and sends what can be answered. @returns false if blocked or over. */
+  receive(): boolean {
+    this.#blocked = false;
+    this.#inLoop = true;
+    while (!this.#failed && !this.isDisconnecting && this.#step());
+    this.#inLoop = false;
+    this.#ring.flush();
+    return !(this.#blocked || this.#failed || this.isDisconnecting);
+  }
+
+  /** One step of the loop. @returns false if it cannot go on. */
+  #step(): boolean {
+    if (this.#writeEntry >= 0) return this.#takePayload();
+    if (this.#readLeft > 0) return this.#readNextPiece();
+    const slot = this.#slot;
+    if (slot.length < REQUEST_BYTES) return false;
+    const { view, start } = slot;
+    if (view.getUint32(start) !== REQUEST_MAGIC) return this.#fail('a request does not begin with its magic');
+    const flags = view.getUint16(start + 4);
+    const command = view.getUint16(start + 6);
+    const high = view.getUint32(start + 8);
+    const low = view.getUint32(start + 12);
+    const offsetBytes = getU64(view, start + 16);
+    const lengthBytes = view.getUint32(start + 24);
+    if (command === Command.DISC) {
+      slot.consume(REQUEST_BYTES);
+      this.isDisconnecting = true;
+      return false;
+    }
+    let status = checkRequest(this.#target, command, flags, offsetBytes, lengthBytes);
+    if (command === Command.WRITE) return this.#startWrite(flags, high, low, offsetBytes, lengthBytes, status);
+    if (command === Command.READ && status === 0) {
+      if (lengthBytes > this.#payloadMaxBytes) status = -Errno.EINVAL;
+      else return this.#startRead(high, low, offsetBytes, lengthBytes);
+    }
+    return this.#startOther(command, flags, high, low, offsetBytes, lengthBytes, status);
+  }
+
+  #block(): false {
+    this.#blocked = true;
+    return false;
+  }
+
+  #fail(why: string): false {
+    this.#failed = true;
+    this.#parts.fail(new KernelError('EPROTO', why));
+    return false;
+  }
+
+  /** Reserves the reply of a request and takes the request from the slot. @returns its entry, or −1 if there is no room. */
+  #admit(high: number, low: number, dataBytes: number): number {
+    const entry = this.#ring.reserve(SIMPLE_REPLY_BYTES + dataBytes);
+    if (entry < 0) return -1;
+    this.#slot.consume(REQUEST_BYTES);
+    putSimpleReply(this.#ring.view, this.#ring.start[entry], 0, high, low);
+    this.#nrPending[entry] = 1; // the taking in itself; ended by `#partEnded` when everything is submitted
+    this.#status[entry] = 0;
+    this.#flushAfter[entry] = 0;
+    return entry;
+  }
+
+  #startRead(high: number, low: number, offsetBytes: number, lengthBytes: number): boolean {
+    const { device } = this.#target;
+    const nrPieces = Math.ceil(lengthBytes / device.maxTransferBytes);
+    if (SIMPLE_REPLY_BYTES + lengthBytes > this.#ring.sizeBytes || nrPieces > this.#bios.nrBios) {
+      this.#slot.consume(REQUEST_BYTES);
+      this.#readLeft = lengthBytes;
+      this.#readOffset = offsetBytes;
+      this.#readStarted = false;
+      this.#readCookieHigh = high;
+      this.#readCookieLow = low;
+      return true;
+    }
+    if (this.#bios.nrFree < nrPieces) return this.#block();
+    const entry = this.#admit(high, low, lengthBytes);
+    if (entry < 0) return this.#block();
+    const address = this.#ring.address + this.#ring.start[entry] + SIMPLE_REPLY_BYTES;
+    for (let done = 0; done < lengthBytes; done += device.maxTransferBytes) {
+      const piece = Math.min(device.maxTransferBytes, lengthBytes - done);
+      this.#submit(Purpose.READ, BioOp.READ, entry, offsetBytes + done, address + done, piece, false);
+    }
+    this.#partEnded(entry, true);
+    return true;
+  }
+
+  #startWrite(flags: number, high: number, low: number, offsetBytes: number, lengthBytes: number, checked: number): boolean {
+    if (lengthBytes > 2 * this.#payloadMaxBytes) return this.#fail(`a WRITE of ${lengthBytes} bytes, where ${this.#payloadMaxBytes} are the most`);
+    const entry = this.#admit(high, low, 0);
+    if (entry < 0) return this.#block();
+    this.#status[entry] = lengthBytes > this.#payloadMaxBytes ? -Errno.EINVAL : checked;
+    const fua = (flags & CommandFlag.FUA) !== 0;
+    this.#writeForced = fua && this.#target.device.can.fua;
+    this.#flushAfter[entry] = fua && !this.#writeForced ? 1 : 0;
+    this.#writeOffset = offsetBytes;
+    this.#writeLeft = lengthBytes;
+    this.#writeEntry = entry;
+    return true;
+  }
+
+  /** Hands on what has arrived of a WRITE's payload; drains it once the WRITE has failed. */
+  #takePayload(): boolean {
+    const slot = this.#slot;
+    const entry = this.#writeEntry;
+    if (this.#writeLeft > 0) {
+      let piece = Math.min(slot.length, this.#writeLeft);
+      if (piece === 0) return false;
+      if (this.#status[entry] === 0) {
+        piece = Math.min(piece, this.#target.device.maxTransferBytes);
+        if (piece < this.#writeLeft) piece -= (this.#writeOffset + piece) % PAGE_BYTES;
+        if (piece <= 0) return false; // not yet to the end of a page: it stays in the slot
+        if (this.#bios.nrFree === 0) return this.#block();
+        const address = slot.address + slot.start;
+        slot.consume(piece);
+        slot.hold();
+        this.#submit(Purpose.WRITE, BioOp.WRITE, entry, this.#writeOffset, address, piece, this.#writeForced);
+      } else slot.consume(piece);
+      this.#writeOffset += piece;
+      this.#writeLeft -= piece;
+    }
+    if (this.#writeLeft > 0) return true;
+    this.#writeEntry = -1;
+    this.#partEnded(entry, false);
+    return true;
+  }
+
+  /** FLUSH, TRIM, WRITE_ZEROES, and everything that is only refused. */
+  #startOther(command: number, flags: number, high: number, low: number, offsetBytes: number, lengthBytes: number, status: number): boolean {
+    if (status === 0 && this.#bios.nrFree === 0) return this.#block();
+    const entry = this.#admit(high, low, 0);
+    if (entry < 0) return this.#block();
+    this.#status[entry] = status;
+    if (status === 0) {
+      if (command === Command.FLUSH) this.#submitFlush(entry);
+      else {
+        if ((flags & CommandFlag.FUA) !== 0) this.#flushAfter[entry] = 1;
+        const bio = this.#bios.take() as Bio;
+        bio.start(command === Command.TRIM ? BioOp.DISCARD : BioOp.WRITE_ZEROES, offsetBytes);
+        bio.lengthBytes = lengthBytes;
+        bio.noUnmap = (flags & CommandFlag.NO_HOLE) !== 0;
+        this.#submitBio(bio, Purpose.OTHER, entry);
+      }
+    }
+    this.#partEnded(entry, false);
+    return true;
+  }
+
+  /** The next piece of a READ that is larger than the ring. Nothing else is open while it runs, so its pieces are neighbours in the stream. */
+  #readNextPiece(): boolean {
+    const ring = this.#ring;
+    if (ring.nrReserved > 0 || this.nrInFlight > 0) return this.#block();
+    const header = this.#readStarted ? 0 : SIMPLE_REPLY_BYTES;
+    const { maxTransferBytes } = this.#target.device;
+    const length = Math.min(this.#readLeft, maxTransferBytes, ring.sizeBytes / 2);
+    const entry = ring.reserve(header + length);
+    if (entry < 0) return this.#block();
+    this.#nrPending[entry] = 1;
+    this.#status[entry] = 0;
+    if (header > 0) putSimpleReply(ring.view, ring.start[entry], 0, this.#readCookieHigh, this.#readCookieLow);
+    this.#submit(Purpose.READ_PIECE, BioOp.READ, entry, this.#readOffset, ring.address + ring.start[entry] + header, length, false);
+    return true;
+  }
+
+  #readPieceEnded(entry: number, status: number, lengthBytes: number): void {
+    if (status === 0) {
+      this.#readStarted = true;
+      this.#readOffset += lengthBytes;
+      this.#readLeft -= lengthBytes;
+      this.#ring.complete(entry);
+      return;
+    }
+    this.#readLeft = 0;
+    if (this.#readStarted) {
+      // The header has said success: a simple reply cannot take it back.
+      this.#failed = true;
+      this.#ring.complete(entry, 0);
+      this.#parts.fail(new KernelError('EIO', `a read failed at byte ${this.#readOffset}, in the middle of its reply`));
+      return;
+    }
+    this.#ring.view.setUint32(this.#ring.start[entry] + 4, wireError(status));
+    this.#ring.complete(entry, SIMPLE_REPLY_BYTES);
+  }
+
+  #submit(purpose: string, op: BioOp, entry: number, offsetBytes: number, address: number, lengthBytes: number, fua: boolean): void {
+    const bio = this.#bios.take();
+    invariant(bio !== undefined, 'a request was taken in without its bios');
+    bio.start(op, offsetBytes);
+    bio.addSegment(address, lengthBytes);
+    bio.fua = fua;
+    this.#submitBio(bio, purpose, entry);
+  }
+
+  #submitFlush(entry: number): void {
+    const bio = this.#bios.take();
+    invariant(bio !== undefined, 'a flush was taken in without its bio');
+    bio.start(BioOp.FLUSH, 0);
+    this.#submitBio(bio, Purpose.FLUSH, entry);
+  }
+
+  #submitBio(bio: Bio, purpose: string, entry: number): void {
+    bio.owner = purpose;
+    bio.ownerIndex = entry;
+    if (purpose !== Purpose.READ_PIECE) this.#nrPending[entry]++;
+    this.#target.device.submit(bio);
+  }
+
+  #bioEnded(bio: Bio): void {
+    const entry = bio.ownerIndex;
+    const { owner: purpose, status } = bio;
+    this.#bios.put(bio);
+    if (purpose === Purpose.WRITE) this.#slot.release();
+    if (purpose === Purpose.READ_PIECE) this.#readPieceEnded(entry, status, bio.lengthBytes);
+    else {
+      if (status !== 0 && this.#status[entry] === 0) this.#status[entry] = status;
+      if (status !== 0 && (purpose === Purpose.FLUSH || (bio.fua && status === -Errno.EIO))) this.#target.hasFailedFlush = true;
+      if (purpose === Purpose.FLUSH && this.#target.hasFailedFlush && this.#status[entry] === 0) this.#status[entry] = -Errno.EIO;
+      this.#partEnded(entry, purpose === Purpose.READ);
+    }
+    if (!this.#inLoop) this.#parts.onProgress();
+  }
+
+  /** One part of a request is over; the last one answers it. */
+  #partEnded(entry: number, isRead: boolean): void {
+    if (--this.#nrPending[entry] > 0) return;
+    const status = this.#status[entry];
+    if (status === 0 && this.#flushAfter[entry] === 1) {
+      this.#flushAfter[entry] = 0;
+      this.#submitFlush(entry); // there is a bio: the last part that ended has put one back, and nothing was taken in since
+      return;
+    }
+    if (status === 0) this.#ring.complete(entry);
+    else {
+      this.#ring.view.setUint32(this.#ring.start[entry] + 4, wireError(status));
+      this.#ring.complete(entry, isRead ? SIMPLE_REPLY_BYTES : undefined);
+    }
+  }
+}

@@ -1,0 +1,71 @@
+/**
+ * Transports: what connects and listens. The host's are in `@tidemark/net/host`; plugins register theirs under `TRANSPORT`.
+ */
+import { type AbortSignalLike, type DependencyContainer, KernelError, resolveEach, TRANSPORT } from '@tidemark/core';
+import { formatAddress, type SocketAddress } from './address.js';
+import type { ReceiveSlot } from './receive-slot.js';
+import type { Socket, SocketHandler } from './socket.js';
+
+/** What a socket needs from whoever owns the connection. */
+export interface ConnectionEnd {
+  /** Free for this socket until its `onClose`. */
+  readonly slot: ReceiveSlot;
+  readonly handler: SocketHandler;
+}
+
+export interface ConnectOptions extends ConnectionEnd {
+  /** Longest wait for the connection. */
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignalLike | null;
+}
+
+export interface ListenOptions {
+  /** Connections at once; what comes beyond them is accepted and closed. */
+  readonly maxConnections: number;
+  /** Called for each connection, before a byte of it is read: takes the memory it needs. Null or an error refuses it. */
+  accept(peer: string): Promise<AcceptedConnection | null>;
+  /** A connection was refused: too many, or `accept` failed. */
+  onRefused?(error: KernelError): void;
+}
+
+/** One accepted connection: its end, and where the socket is handed to it. */
+export interface AcceptedConnection extends ConnectionEnd {
+  /** The socket is there. */
+  onOpen(socket: Socket): void;
+  /** The connection went away before there was a socket; `onClose` is not called. */
+  onAbandon(): void;
+}
+
+/** Something that listens. */
+export interface Listener {
+  /** Where it listens; the port is the real one. */
+  readonly address: SocketAddress;
+  readonly nrConnections: number;
+  /** Stops accepting at once; ends when every accepted socket is closed too. Safe to call twice. */
+  close(): Promise<void>;
+}
+
+/** One kind of transport. */
+export interface Transport {
+  readonly name: string;
+  /** Kinds of address it serves. */
+  readonly kinds: readonly SocketAddress['kind'][];
+  /**
+   * @throws KernelError naming the address: ECONNREFUSED, ENOENT (no such unix socket), ENXIO (no such host, or no way to it),
+   * ETIMEDOUT, EACCES, EINTR or the signal's reason. The slot is free again when it throws.
+   */
+  connect(address: SocketAddress, options: ConnectOptions): Promise<Socket>;
+  /** @throws KernelError naming the address: EADDRINUSE, EACCES, ENXIO, ENOENT (no such directory). */
+  listen(address: SocketAddress, options: ListenOptions): Promise<Listener>;
+}
+
+/**
+ * The transport for an address.
+ * @throws KernelError EPROTONOSUPPORT if no plugin brought one.
+ */
+export function findTransport(container: DependencyContainer, address: SocketAddress): Transport {
+  for (const transport of resolveEach(container, TRANSPORT) as Transport[]) {
+    if (transport.kinds.includes(address.kind)) return transport;
+  }
+  throw new KernelError('EPROTONOSUPPORT', `no plugin brings a transport for ${formatAddress(address)}; @tidemark/net/host has one`);
+}
