@@ -1,0 +1,64 @@
+/**
+ * What the demo reports: an object with documented keys for `--json`, and the same for people.
+ */
+import { formatSize } from '@tidemark/core';
+
+/** Keys and meaning are stable. Sizes in bytes, times in seconds, frames and pages of 4096 bytes. */
+export interface DemoReport {
+  readonly stack: 'nbd';
+  /** True: there is no report unless every byte was. */
+  readonly verified: true;
+  readonly memoryBytes: number;
+  readonly workingSetBytes: number;
+  /** The file whose bytes come first, or null. */
+  readonly inputPath: string | null;
+  readonly inputBytes: number;
+  /** What the generator made; `inputBytes` and this are the working set. */
+  readonly derivedBytes: number;
+  readonly seed: number;
+  /** Of the whole working set as read back, equal to that of its source. */
+  readonly sha256: string;
+  readonly loadSeconds: number;
+  readonly randomReadSeconds: number;
+  readonly sequentialReadSeconds: number;
+  /** From before the kernel booted until after it was down. */
+  readonly totalSeconds: number;
+  /** Bytes through the buffer (loaded, read at random, read in order) by the seconds of these three. */
+  readonly throughputBytesPerSecond: number;
+  readonly pagesSwappedOut: number;
+  readonly pagesSwappedIn: number;
+  /** Pages that came back after they had been evicted. */
+  readonly refaults: number;
+  /** Frames of the budget that held no page: page cells, swap tables, receive slots and requests. Taken at the end of the last read. */
+  readonly metadataFrames: number;
+  readonly peakFramesUsed: number;
+  readonly memoryFrames: number;
+  /** Of the process, by the operating system. */
+  readonly peakRssBytes: number;
+}
+
+/** The report as lines for people. */
+export function formatReport(report: DemoReport): string {
+  const count = (n: number): string => n.toLocaleString('en-US');
+  const rate = (bytes: number, seconds: number): string => `${formatSize(Math.round(bytes / seconds / 2 ** 20) * 2 ** 20)}/s`;
+  const size = report.workingSetBytes;
+  const derived = `${formatSize(report.derivedBytes)} derived from seed ${report.seed}`;
+  const rows: [string, string][] = [
+    ['verified', `${count(size)} bytes, each compared with its source twice`],
+    ['sha256', report.sha256],
+    ['content', report.inputPath === null ? derived : `${formatSize(report.inputBytes)} of ${report.inputPath}, ${derived}`],
+    ['time', `${report.totalSeconds.toFixed(2)} s`],
+    ['  load', `${report.loadSeconds.toFixed(2)} s, ${rate(size, report.loadSeconds)}`],
+    ['  64 KiB at random', `${report.randomReadSeconds.toFixed(2)} s, ${rate(size, report.randomReadSeconds)}`],
+    ['  in order', `${report.sequentialReadSeconds.toFixed(2)} s, ${rate(size, report.sequentialReadSeconds)}`],
+    ['throughput', `${formatSize(Math.round(report.throughputBytesPerSecond / 2 ** 20) * 2 ** 20)}/s`],
+    ['pages swapped out', count(report.pagesSwappedOut)],
+    ['pages swapped in', count(report.pagesSwappedIn)],
+    ['refaults', count(report.refaults)],
+    ['metadata', `${count(report.metadataFrames)} frames`],
+    ['peak in use', `${count(report.peakFramesUsed)} of ${count(report.memoryFrames)} frames`],
+    ['peak RSS', formatSize(report.peakRssBytes)],
+  ];
+  const title = `${formatSize(size)} in ${formatSize(report.memoryBytes)} of memory, swapped over NBD on a unix socket: every byte came back`;
+  return `${title}\n${rows.map(([name, value]) => `  ${name.padEnd(20)}${value}`).join('\n')}\n`;
+}

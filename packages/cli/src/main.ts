@@ -1,0 +1,63 @@
+/**
+ * The `tidemark` command. `main` runs one command line and returns its exit code; `bin/tidemark.js` hands it the process's own.
+ *
+ *     0        done
+ *     1        the job failed: bytes that do not verify, or a bug
+ *     2        bad usage or bad input, from a mistyped option to a server that does not answer: one line on stderr
+ *     3        stalled, report printed
+ *     128 + n  ended by signal n
+ *
+ * @packageDocumentation
+ */
+import os from 'node:os';
+import { isKernelError } from '@tidemark/core';
+import { Command, CommanderError } from 'commander';
+import { demoCommand } from './demo-command.js';
+import { ExitCode, JobFailed, UsageError } from './outcome.js';
+import { serveCommand } from './serve-command.js';
+import { swapCommand } from './swap-command.js';
+
+const EXAMPLES = `
+Examples:
+  tidemark demo --memory 8MiB --working-set 128MiB
+  tidemark serve nbd disk.img --listen 127.0.0.1:10809
+  tidemark swap info nbd://127.0.0.1:10809/
+
+Devices: mem:SIZE, file:PATH or a bare PATH, nbd://HOST:PORT/EXPORT, nbd+unix:///EXPORT?socket=PATH.
+Sizes: bytes, or a whole number with KiB, MiB, GiB, TiB (K, M, G, T mean the same).`;
+
+/** Runs one command line, without `node` and script name. */
+export async function main(argv: readonly string[]): Promise<ExitCode> {
+  const program = createProgram();
+  process.stdout.once('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exit(128 + os.constants.signals.SIGPIPE); // whoever read has gone
+  });
+  try {
+    await program.parseAsync(argv, { from: 'user' });
+    return ExitCode.DONE;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? ExitCode.DONE : ExitCode.BAD_INPUT; // it has printed its line
+    if (error instanceof UsageError || isKernelError(error)) return complain(error.message, ExitCode.BAD_INPUT);
+    if (error instanceof JobFailed) return complain(error.message, ExitCode.FAILED);
+    return complain(`this is a bug: ${error instanceof Error ? error.stack : String(error)}`, ExitCode.FAILED);
+  }
+}
+
+function createProgram(): Command {
+  const program = new Command('tidemark')
+    .description('The memory-reclaim and storage half of a kernel: its demo, its servers, its tools')
+    .exitOverride()
+    .configureOutput({ outputError: (text) => complain(text.replace(/^error: /, ''), ExitCode.BAD_INPUT) })
+    .addHelpText('after', EXAMPLES);
+  demoCommand(program);
+  serveCommand(program);
+  swapCommand(program);
+  return program;
+}
+
+/** One line on stderr (a bug has its stack, too). */
+function complain(text: string, code: ExitCode): ExitCode {
+  process.stderr.write(`tidemark: ${code === ExitCode.BAD_INPUT ? text.trim().replace(/\s*\n\s*/g, ' ') : text}\n`);
+  return code;
+}

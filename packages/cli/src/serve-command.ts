@@ -1,0 +1,78 @@
+/**
+ * `tidemark serve nbd`: exports block devices until it is told to stop.
+ *
+ * Prints `listening URI` when ready and stays in the foreground. SIGTERM and SIGINT drain: what was asked for is answered, devices are
+ * flushed and closed, exit 0.
+ */
+import { type BlockDevice, formatSize, Kernel } from '@tidemark/core';
+import { host } from '@tidemark/core/host';
+import { NbdServer } from '@tidemark/nbd';
+import { nbd } from '@tidemark/nbd/host';
+import type { Command } from 'commander';
+import { namedDevices, sizeOption } from './grammar.js';
+import { untilStopped } from './outcome.js';
+
+const EXAMPLES = `
+Examples:
+  tidemark serve nbd disk.img                                   # the default export, on 127.0.0.1:10809
+  tidemark serve nbd mem:1GiB --export scratch --listen 127.0.0.1:0
+  tidemark serve nbd a=a.img b=b.img --listen unix:/run/nbd.sock --read-only
+
+--json prints one object when ready, with the keys listening (the URI of the first device) and exports (a list of name, uri, device, sizeBytes, readOnly).`;
+
+const DRAIN_TIMEOUT_MS = 10_000;
+
+interface Words {
+  listen: string;
+  export: string;
+  readOnly?: true;
+  memory: number;
+  json?: true;
+}
+
+/** Adds the verb. */
+export function serveCommand(program: Command): void {
+  const serve = program.command('serve').description('Serve block devices to others');
+  serve
+    .command('nbd')
+    .description('Export devices over NBD')
+    .argument('<device...>', '[NAME=]DEVICE: mem:SIZE, file:PATH or a bare PATH, nbd://HOST:PORT/EXPORT')
+    .option('--listen <address>', 'HOST:PORT, :PORT (loopback) or unix:PATH; port 0 takes a free one', '127.0.0.1:10809')
+    .option('--export <name>', 'name of the device that is given without NAME=', '')
+    .option('--read-only', 'refuse writes; the devices are opened read-only')
+    .option('--memory <size>', 'page memory of the kernel that serves', sizeOption('--memory'), 32 * 2 ** 20)
+    .option('--json', 'print what is served as one JSON object')
+    .addHelpText('after', EXAMPLES)
+    .action(serveNbd);
+}
+
+async function serveNbd(words: string[], options: Words): Promise<void> {
+  const named = namedDevices(words, options.export);
+  const readOnly = options.readOnly ?? false;
+  const stopped = untilStopped();
+  const kernel = await Kernel.boot({ memory: options.memory, plugins: [host, nbd], name: 'serve' });
+  try {
+    const exports = new Map<string, BlockDevice>();
+    for (const { name, device } of named) exports.set(name, await kernel.openBlockDevice(device, { readOnly }));
+    const server = await NbdServer.listen(kernel, { address: options.listen, exports, readOnly });
+    const served = [...exports].map(([name, device]) => ({
+      name,
+      uri: server.uriOf(name),
+      device: device.name,
+      sizeBytes: device.sizeBytes,
+      readOnly: readOnly || device.readOnly,
+    }));
+    const listening = server.uri;
+    process.stdout.write(options.json ? `${JSON.stringify({ listening, exports: served })}\n` : `listening ${listening}\n`);
+    if (!options.json) {
+      for (const one of served) {
+        process.stderr.write(
+          `${JSON.stringify(one.name)}: ${one.device}, ${formatSize(one.sizeBytes)}${one.readOnly ? ', read-only' : ''}\n`,
+        );
+      }
+    }
+    await stopped;
+  } finally {
+    await kernel.shutdown({ timeoutMs: DRAIN_TIMEOUT_MS });
+  }
+}

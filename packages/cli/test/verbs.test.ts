@@ -1,0 +1,207 @@
+/**
+ * The verbs at work, as processes: what they print, how they end, what they leave behind.
+ */
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { run, start } from './command.js';
+
+let folder: string;
+beforeEach(() => {
+  folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tidemark-cli-'));
+});
+afterEach(() => fs.rmSync(folder, { recursive: true, force: true }));
+
+const SMALL = ['--memory', '1MiB', '--working-set', '8MiB'];
+
+describe('help', () => {
+  it.each([['demo'], ['serve', 'nbd'], ['swap', 'init'], ['swap', 'info']])('%s %s shows examples and options', async (...verb) => {
+    const { code, stdout, stderr } = await run(...verb, '--help');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toContain('Examples:');
+    expect(stdout).toContain('--json');
+    expect(stdout).toContain('--memory <size>');
+  });
+});
+
+describe('demo', () => {
+  it('verifies every byte and reports it as an object', async () => {
+    const { code, stdout, stderr } = await start(['demo', ...SMALL, '--seed', '3', '--json'], { TMPDIR: folder }).ended;
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const report = JSON.parse(stdout);
+    expect(report).toMatchObject({
+      stack: 'nbd',
+      verified: true,
+      memoryBytes: 2 ** 20,
+      workingSetBytes: 2 ** 23,
+      seed: 3,
+      memoryFrames: 256,
+    });
+    expect(report.inputBytes + report.derivedBytes).toBe(2 ** 23);
+    expect(report.sha256).toMatch(/^[0-9a-f]{64}$/);
+    expect(report.pagesSwappedOut).toBeGreaterThanOrEqual(2048 - 256);
+    expect(report.pagesSwappedIn).toBeGreaterThan(2048);
+    expect(report.peakFramesUsed).toBeLessThanOrEqual(256);
+    expect(report.metadataFrames).toBeLessThan(256);
+    expect(report.refaults).toBeGreaterThan(0);
+    for (const key of [
+      'loadSeconds',
+      'randomReadSeconds',
+      'sequentialReadSeconds',
+      'totalSeconds',
+      'throughputBytesPerSecond',
+      'peakRssBytes',
+    ]) {
+      expect(report[key], key).toBeGreaterThan(0);
+    }
+    expect(fs.readdirSync(folder)).toEqual([]);
+  });
+
+  it('prints a few plain lines when piped, and the report', async () => {
+    const input = path.join(folder, 'input');
+    fs.writeFileSync(input, 'not much of an input');
+    const { code, stdout, stderr } = await run('demo', ...SMALL, '--input', input);
+    expect(code).toBe(0);
+    expect(stderr.trim().split('\n')).toEqual([
+      `input: ${input}`,
+      expect.stringMatching(/^load: 8 MiB in /),
+      expect.stringMatching(/^read at random: 8 MiB in /),
+      expect.stringMatching(/^read in order: 8 MiB in /),
+    ]);
+    expect(stdout).toMatch(/^8 MiB in 1 MiB of memory, swapped over NBD on a unix socket: every byte came back\n/);
+    expect(stdout).toContain(`20 B of ${input}, 8.0 MiB derived from seed 1`);
+    expect(stdout).not.toContain('\x1b');
+  });
+
+  it('holds a working set that ends in the middle of a page', async () => {
+    const { code, stdout } = await run('demo', '--memory', '1MiB', '--working-set', String(3 * 2 ** 20 + 777), '--json');
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout).workingSetBytes).toBe(3 * 2 ** 20 + 777);
+  });
+
+  it.each([
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+    ['SIGHUP', 129],
+  ] as const)('on %s removes its files and ends with %i', async (signal, code) => {
+    const { child, ended } = start(['demo', '--memory', '1MiB', '--working-set', '1GiB'], { TMPDIR: folder });
+    while (!fs.readdirSync(folder).some((name) => fs.existsSync(path.join(folder, name, 'nbd.sock'))))
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    child.kill(signal);
+    expect((await ended).code).toBe(code);
+    expect(fs.readdirSync(folder)).toEqual([]);
+  });
+
+  it('removes its files when it fails', async () => {
+    const { child, ended } = start(['demo', '--memory', '128KiB', '--working-set', '1GiB'], { TMPDIR: folder });
+    const { code, stderr } = await ended;
+    expect(child.exitCode).toBe(2);
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/tidemark: ENOMEM/);
+    expect(fs.readdirSync(folder)).toEqual([]);
+  });
+});
+
+describe('serve nbd', () => {
+  it('prints where it listens, serves, keeps what was written, and drains on SIGTERM', async () => {
+    const image = path.join(folder, 'disk.img');
+    fs.writeFileSync(image, Buffer.alloc(2 ** 20));
+    const { child, firstLine, ended } = start(['serve', 'nbd', image, '--export', 'disk one', '--listen', '127.0.0.1:0']);
+    const uri = /^listening (nbd:\/\/127\.0\.0\.1:\d+\/disk%20one)$/.exec(await firstLine)?.[1];
+    expect(uri).toBeDefined();
+    expect((await run('swap', 'init', uri as string, '--label', 'over nbd')).code).toBe(0);
+    child.kill('SIGTERM');
+    expect(await ended).toMatchObject({ code: 0, signal: null });
+    expect((await run('swap', 'info', image)).stdout).toMatch(/^label +over nbd$/m);
+  });
+
+  it('serves several devices on a unix socket, read-only, and says so as an object', async () => {
+    const socket = path.join(folder, 'nbd.sock');
+    for (const name of ['a', 'b']) fs.writeFileSync(path.join(folder, name), Buffer.alloc(2 ** 20));
+    const words = ['serve', 'nbd', `a=${folder}/a`, `b=${folder}/b`, '--listen', `unix:${socket}`, '--read-only', '--json'];
+    const { child, firstLine, ended } = start(words);
+    const { listening, exports } = JSON.parse(await firstLine);
+    expect(listening).toBe(`nbd+unix:///a?socket=${socket}`);
+    expect(exports).toEqual(
+      ['a', 'b'].map((name) => ({
+        name,
+        uri: `nbd+unix:///${name}?socket=${socket}`,
+        device: expect.stringContaining(`${folder}/${name}`),
+        sizeBytes: 2 ** 20,
+        readOnly: true,
+      })),
+    );
+    const refused = await run('swap', 'init', exports[1].uri);
+    expect(refused.code).toBe(2);
+    expect(refused.stderr).toMatch(/^tidemark: EROFS/);
+    child.kill('SIGINT');
+    expect((await ended).code).toBe(0);
+    expect(fs.existsSync(socket)).toBe(false);
+  });
+
+  it('takes over a socket that a killed server left, and not one that is alive', async () => {
+    const words = ['serve', 'nbd', 'mem:1MiB', '--listen', `unix:${folder}/nbd.sock`];
+    const killed = start(words);
+    await killed.firstLine;
+    const second = await run(...words);
+    expect(second.code).toBe(2);
+    expect(second.stderr).toMatch(/EADDRINUSE/);
+    killed.child.kill('SIGKILL');
+    await killed.ended;
+    expect(fs.existsSync(`${folder}/nbd.sock`)).toBe(true);
+    const third = start(words);
+    expect(await third.firstLine).toMatch(/^listening nbd\+unix:/);
+    third.child.kill('SIGTERM');
+    expect((await third.ended).code).toBe(0);
+  });
+});
+
+describe('swap', () => {
+  it('writes a header and reads it back', async () => {
+    const image = path.join(folder, 'swap.img');
+    fs.writeFileSync(image, Buffer.alloc(64 * 4096, 0xa5));
+    const uuid = '01234567-89ab-cdef-0123-456789abcdef';
+    const facts = {
+      device: image,
+      version: 1,
+      uuid,
+      label: 'fifteen-letters',
+      sizeBytes: 64 * 4096,
+      nrPages: 64,
+      usableBytes: 63 * 4096,
+      badPages: [],
+      otherByteOrder: false,
+    };
+    const made = await run('swap', 'init', image, '--label', 'fifteen-letters', '--uuid', uuid, '--json');
+    expect(made).toMatchObject({ code: 0, stderr: '' });
+    expect(JSON.parse(made.stdout)).toEqual(facts);
+    const read = await run('swap', 'info', image, '--json');
+    expect(JSON.parse(read.stdout)).toEqual(facts);
+    const shown = await run('swap', 'info', image);
+    expect(shown.stdout.split('\n').slice(1, 6)).toEqual([
+      'version     1',
+      'label       fifteen-letters',
+      `uuid        ${uuid}`,
+      'size        256 KiB, 64 pages',
+      'usable      252 KiB',
+    ]);
+    const bytes = fs.readFileSync(image);
+    expect(bytes.length).toBe(64 * 4096);
+    expect(bytes.subarray(0, 1024).every((byte) => byte === 0xa5)).toBe(true); // boot bits stay
+    expect(bytes.subarray(4096).every((byte) => byte === 0xa5)).toBe(true);
+  });
+
+  it('reads a header of the other byte order', async () => {
+    const image = path.join(folder, 'swap.img');
+    const bytes = Buffer.alloc(16 * 4096);
+    bytes.writeUInt32BE(1, 1024);
+    bytes.writeUInt32BE(15, 1028);
+    bytes.writeUInt32BE(1, 1032);
+    bytes.writeUInt32BE(7, 1536);
+    bytes.write('SWAPSPACE2', 4086, 'latin1');
+    fs.writeFileSync(image, bytes);
+    const { stdout } = await run('swap', 'info', image, '--json');
+    expect(JSON.parse(stdout)).toMatchObject({ nrPages: 16, badPages: [7], usableBytes: 14 * 4096, otherByteOrder: true });
+  });
+});
