@@ -1,4 +1,5 @@
 import {
+  andThen,
   Bitmap,
   Errno,
   type ErrnoName,
@@ -11,7 +12,6 @@ import {
   isPromise,
   KernelError,
   parseSize,
-  then,
   TracePoints,
 } from '@tidemark/core';
 import fc from 'fast-check';
@@ -125,8 +125,8 @@ describe('values that may not be there yet', () => {
     expect(isPromise(null as unknown)).toBe(false);
     expect(isPromise({ then: 1 } as unknown)).toBe(false);
     expect(isPromise(Promise.resolve(1))).toBe(true);
-    expect(then(1, (n) => n + 1)).toBe(2);
-    const later = then(Promise.resolve(1), (n) => n + 1);
+    expect(andThen(1, (n) => n + 1)).toBe(2);
+    const later = andThen(Promise.resolve(1), (n) => n + 1);
     expect(isPromise(later)).toBe(true);
     expect(await later).toBe(2);
   });

@@ -155,7 +155,7 @@ export class XArray {
         id = this.#slot(id, next);
         shift -= SLOT_BITS;
       }
-      index = (((index >>> shift) | SLOT_MASK) + 1) * (1 << shift); // on to the neighbour of the node that held no more
+      index = ((((index >>> shift) | SLOT_MASK) >>> 0) + 1) * (1 << shift); // on to the neighbour of the node that held no more
     }
     return -1;
   }

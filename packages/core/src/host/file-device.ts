@@ -13,7 +13,7 @@
 import fs from 'node:fs';
 import { getSystemErrorMap } from 'node:util';
 import { Errno, errnoName, errnoOf, isKernelError, KernelError, type NegErrno } from '../base/errno.js';
-import { isPromise, type MaybePromise, then } from '../base/maybe-promise.js';
+import { andThen, isPromise, type MaybePromise } from '../base/maybe-promise.js';
 import { PAGE_SIZE, parseSize, type Size } from '../base/size.js';
 import { type Bio, BioOp } from '../block/bio.js';
 import type { BlockDeviceOps, OpenDeviceOptions } from '../block/block-device.js';
@@ -189,12 +189,12 @@ class FileDevice implements BlockDeviceOps {
 
   /** Adds the sync that FUA asks for. */
   #thenSync(bio: Bio, written: MaybePromise<0 | NegErrno>): MaybePromise<0 | NegErrno> {
-    return bio.fua ? then(written, (status) => (status === 0 ? this.#sync() : status)) : written;
+    return bio.fua ? andThen(written, (status) => (status === 0 ? this.#sync() : status)) : written;
   }
 
   #sync(): MaybePromise<0 | NegErrno> {
     if (this.#syncError !== 0) return this.#syncError;
-    return then(this.#io.sync(), (status) => {
+    return andThen(this.#io.sync(), (status) => {
       if (status !== 0 && this.#syncError === 0) this.#syncError = status;
       return this.#syncError;
     });
