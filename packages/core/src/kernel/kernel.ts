@@ -15,6 +15,7 @@ import { KernelError } from '../base/errno.js';
 import { PAGE_SIZE, parseSize, type Size } from '../base/size.js';
 import { TracePoints } from '../base/trace.js';
 import { BlockDevice, type BlockDeviceOps, type OpenDeviceOptions } from '../block/block-device.js';
+import { DeviceCache } from '../block/device-cache.js';
 import { AddressSpaceTable } from '../cache/address-space.js';
 import type { SwapHooks, WriteoutHook } from '../cache/pinned-file.js';
 import { Memory } from '../mm/memory.js';
@@ -131,6 +132,17 @@ export class Kernel {
     this.#devices.add(device);
     device.onClose(() => this.#devices.delete(device));
     return device;
+  }
+
+  /**
+   * A device through the page cache: byte reads and writes, memory bounded by the kernel's budget. Closed at shutdown.
+   * @throws KernelError EINVAL for a device smaller than a page, ENOMEM.
+   */
+  cacheDevice(device: BlockDevice): DeviceCache {
+    const parts = { memory: this.memory, spaces: this.spaces, aging: this.reclaim.policy };
+    const cache = new DeviceCache(parts, this.task, device, this.writeoutHookOf(device, device.name));
+    this.onShutdown(`cache of ${device.name}`, () => cache.close());
+    return cache;
   }
 
   /** The swap hooks of whatever `backing` is. @throws KernelError EOPNOTSUPP if no package claims it. */

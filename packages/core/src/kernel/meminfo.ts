@@ -38,7 +38,7 @@ export function meminfo(kernel: Kernel): MemInfo {
   const { allocator, reserve } = memory;
   const levels = reclaim.levels();
   const areas = swap?.areas() ?? [];
-  const dirty = reclaim.nrFileDirty;
+  const dirty = memory.fileCounts.nrDirty;
   const cleanFile = Math.max(levels.nrActiveFile + levels.nrInactiveFile - dirty, 0);
   return {
     memTotal: memory.nrFrames,
@@ -52,7 +52,7 @@ export function meminfo(kernel: Kernel): MemInfo {
     activeFile: levels.nrActiveFile,
     inactiveFile: levels.nrInactiveFile,
     dirty,
-    writeback: reclaim.nrFileWriteback,
+    writeback: memory.fileCounts.nrWriteback,
     swapWriteback: swap?.nrWriteback ?? 0,
     slab: allocator.classCount(FrameClass.SLAB),
     standing: allocator.classCount(FrameClass.STANDING),

@@ -6,8 +6,10 @@ import { type Counters, VMSTAT } from '../mm/counters.js';
 import { FrameClass } from '../mm/frame-table.js';
 import type { Kernel } from './kernel.js';
 
-/** Levels, read off when asked for. Frames. */
+/** Levels and totals that are read off the allocator when asked for. Frames. */
 export const VMSTAT_LEVELS = {
+  pgalloc: 'frames handed out by the page allocator since boot, of every class; standing memory included',
+  pgfree: 'frames given back to it since boot',
   nr_free_pages: 'frames in the buddy lists, emergency band included',
   nr_inactive_anon: 'anonymous pages on the inactive list',
   nr_active_anon: 'anonymous pages on the active list',
@@ -31,6 +33,8 @@ export function vmstat(kernel: Kernel): VmStat {
   const levels = reclaim.levels();
   return {
     ...(Object.fromEntries(Object.keys(VMSTAT).map((name) => [name, counters[name as keyof Counters]])) as Counters),
+    pgalloc: allocator.nrAllocated,
+    pgfree: allocator.nrFreed,
     nr_free_pages: allocator.nrFree,
     nr_inactive_anon: levels.nrInactiveAnon,
     nr_active_anon: levels.nrActiveAnon,
@@ -38,7 +42,7 @@ export function vmstat(kernel: Kernel): VmStat {
     nr_active_file: levels.nrActiveFile,
     nr_anon_pages: allocator.classCount(FrameClass.ANON),
     nr_file_pages: allocator.classCount(FrameClass.FILE),
-    nr_writeback: reclaim.nrFileWriteback,
+    nr_writeback: memory.fileCounts.nrWriteback,
     nr_swap_writeback: swap?.nrWriteback ?? 0,
     nr_slab: allocator.classCount(FrameClass.SLAB),
     nr_standing: allocator.classCount(FrameClass.STANDING),

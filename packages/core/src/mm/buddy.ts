@@ -3,14 +3,23 @@
  *
  * A free block is on the list of its order by its first frame, which carries BUDDY and the order. Blocks are aligned to their size,
  * so a block's buddy is its number with one bit flipped. It only counts and hands out; marks and floors are the page allocator's.
+ *
+ * Single frames go through a short stack of hot ones first, so that a frame freed and taken again is neither merged nor split. Frames on
+ * it are free; they are merged when the stack overflows, and when a larger block is wanted and there is none.
  */
 import { invariant } from '../base/errno.js';
 import type { Pfn } from './arena.js';
 import { type FrameTable, MAX_ORDER, PG } from './frame-table.js';
 
+/** Most hot frames, and how many of them, the oldest, are merged when there is one more. */
+const HOT_MAX = 64;
+const HOT_BATCH = 32;
+
 export class Buddy {
-  /** Frames in free blocks. */
+  /** Free frames, hot ones included. */
   nrFree = 0;
+  readonly #hot = new Uint32Array(HOT_MAX);
+  #nrHot = 0;
 
   constructor(readonly frames: FrameTable) {
     let pfn = 0;
@@ -30,11 +39,35 @@ export class Buddy {
     frames.pushHead(order, pfn);
   }
 
+  /** Takes one frame. @returns it, or -1 if there is none. */
+  allocOne(): Pfn {
+    if (this.#nrHot === 0) return this.alloc(0);
+    this.nrFree--;
+    return this.#hot[--this.#nrHot];
+  }
+
+  /** Gives one frame back. */
+  freeOne(pfn: Pfn): void {
+    if (this.#nrHot === HOT_MAX) this.#cool(HOT_BATCH);
+    this.#hot[this.#nrHot++] = pfn;
+    this.nrFree++;
+  }
+
+  /** Merges the oldest hot frames. */
+  #cool(count: number): void {
+    for (let i = 0; i < count; i++) this.#merge(this.#hot[i], 0);
+    this.#hot.copyWithin(0, count, this.#nrHot);
+    this.#nrHot -= count;
+  }
+
   /** Takes a block of 2^order frames. @returns its first frame, or -1 if there is no block of that order or above. */
   alloc(order: number): Pfn {
     const frames = this.frames;
-    let at = order;
-    while (at <= MAX_ORDER && frames.listLength[at] === 0) at++;
+    let at = this.#smallest(order);
+    if (at > MAX_ORDER && this.#nrHot > 0) {
+      this.#cool(this.#nrHot);
+      at = this.#smallest(order);
+    }
     if (at > MAX_ORDER) return -1;
     const pfn = frames.headOf(at);
     frames.unlink(at, pfn);
@@ -47,11 +80,23 @@ export class Buddy {
     return pfn;
   }
 
-  /** Gives a block back and merges it with its buddies. */
+  /** The smallest order from `order` on that has a block; above MAX_ORDER if none has. */
+  #smallest(order: number): number {
+    let at = order;
+    while (at <= MAX_ORDER && this.frames.listLength[at] === 0) at++;
+    return at;
+  }
+
+  /** Gives a block back. */
   free(pfn: Pfn, order: number): void {
-    const frames = this.frames;
-    invariant((frames.flags[pfn] & PG.BUDDY) === 0 && pfn % (1 << order) === 0, 'a block was freed twice, or is not one');
+    invariant((this.frames.flags[pfn] & PG.BUDDY) === 0 && pfn % (1 << order) === 0, 'a block was freed twice, or is not one');
     this.nrFree += 1 << order;
+    this.#merge(pfn, order);
+  }
+
+  /** Puts a block on its list, merged with its buddies as far as they are free. */
+  #merge(pfn: Pfn, order: number): void {
+    const frames = this.frames;
     let first = pfn;
     let at = order;
     while (at < MAX_ORDER) {
@@ -65,14 +110,9 @@ export class Buddy {
     this.#link(first, at);
   }
 
-  /** True if a block of the order or above is free. */
-  has(order: number): boolean {
-    for (let at = order; at <= MAX_ORDER; at++) if (this.frames.listLength[at] > 0) return true;
-    return false;
-  }
-
-  /** Free blocks by order, and a check that they are what they should be. For tests and dumps. */
+  /** Free blocks by order, hot frames merged, and a check that they are what they should be. For tests and dumps. */
   snapshot(): number[] {
+    this.#cool(this.#nrHot);
     const blocks: number[] = [];
     let counted = 0;
     for (let order = 0; order <= MAX_ORDER; order++) {

@@ -5,8 +5,6 @@
 
 /** Every counter with what it counts. */
 export const VMSTAT = {
-  pgalloc: 'frames handed out by the page allocator, of every class; standing memory included',
-  pgfree: 'frames given back to it',
   pgfault: 'pages of a PagedBuffer or a page cache found missing: those that were elsewhere in memory included',
   pgmajfault: 'those of pgfault that waited for a device; zero-filled ones excluded',
   pgactivate: 'pages moved to an active list, refaults included',

@@ -161,12 +161,4 @@ export class FrameTable {
     const pfn = this.prev[this.nrFrames + list];
     return pfn < this.nrFrames ? pfn : -1;
   }
-
-  /** Makes a frame that is going back to the allocator forget what it was. */
-  forget(pfn: Pfn): void {
-    this.flags[pfn] = 0;
-    this.space[pfn] = 0;
-    this.index[pfn] = 0;
-    this.priv[pfn] = 0;
-  }
 }

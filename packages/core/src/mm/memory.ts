@@ -7,6 +7,7 @@ import { TracePoints } from '../base/trace.js';
 import { TaskContext } from '../task/task-context.js';
 import { Arena, type Pfn } from './arena.js';
 import { type Counters, createCounters } from './counters.js';
+import type { FrameSource } from './frame-source.js';
 import { FrameTable, MAX_ORDER } from './frame-table.js';
 import { FrameArray } from './frame-array.js';
 import { Gfp, PageAllocator } from './page-allocator.js';
@@ -14,6 +15,7 @@ import { type PlanSizes, planSizes } from './plan-sizes.js';
 import { ReserveTree } from './reserve.js';
 import type { StandingMemory } from './standing.js';
 import { computeWatermarks, type WatermarkOptions } from './watermarks.js';
+import { XArrayNodes } from './xarray-nodes.js';
 
 /** Frames beyond `high` without which a kernel cannot move a page. */
 const HEADROOM_FRAMES = 32;
@@ -34,6 +36,10 @@ export class Memory {
   readonly reserve = new ReserveTree();
   readonly counters: Counters = createCounters();
   readonly sizes: PlanSizes;
+  /** Nodes of every page cache's index. */
+  readonly xarrayNodes: XArrayNodes;
+  /** File pages by state; kept by the page caches. */
+  readonly fileCounts = { nrDirty: 0, nrWriteback: 0 };
   readonly #standing = new Map<object, { owner: string; nrFrames: number }>();
   readonly #kernelTask = TaskContext.root('memory');
 
@@ -50,6 +56,15 @@ export class Memory {
     this.sizes = planSizes(nrFrames);
     const { arena, frames, reserve, counters } = this;
     this.allocator = new PageAllocator({ arena, frames, reserve, counters, trace, watermarks });
+    this.xarrayNodes = new XArrayNodes(arena, this.frameSource(Gfp.SLAB));
+  }
+
+  /** Single frames of a class, at once or not at all, for small allocators. */
+  frameSource(gfp: number): FrameSource {
+    return {
+      allocFrame: (task) => this.allocator.allocPage(task ?? this.#kernelTask, gfp),
+      freeFrame: (pfn) => this.allocator.freePage(pfn),
+    };
   }
 
   get nrFrames(): number {

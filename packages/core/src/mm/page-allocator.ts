@@ -14,7 +14,7 @@
  * ENOMEM comes only if nothing is reclaimable and no writeout is in flight. Until then the caller waits, first come first served, and
  * a freed frame above `min` is handed to the oldest waiter before anyone else sees it.
  */
-import { Errno, type NegErrno } from '../base/errno.js';
+import { Errno, invariant, type NegErrno } from '../base/errno.js';
 import { isPromise, type MaybePromise } from '../base/maybe-promise.js';
 import type { TracePoints } from '../base/trace.js';
 import type { TaskContext } from '../task/task-context.js';
@@ -78,6 +78,7 @@ export class PageAllocator {
   #low = 0;
   #high = 0;
   #least: number;
+  #nrAllocated = 0;
 
   constructor(parts: PageAllocatorParts) {
     this.arena = parts.arena;
@@ -88,7 +89,6 @@ export class PageAllocator {
     this.#watermarkOptions = parts.watermarks ?? {};
     this.#buddy = new Buddy(parts.frames);
     this.#least = this.#buddy.nrFree;
-    this.#classCounts[FrameClass.FREE] = this.#buddy.nrFree;
     this.reserve.onLimitChange = () => this.updateWatermarks();
     this.updateWatermarks();
   }
@@ -120,9 +120,19 @@ export class PageAllocator {
     return this.#high;
   }
 
-  /** Frames handed out in a class. */
+  /** Frames in a class. */
   classCount(frameClass: FrameClass): number {
-    return this.#classCounts[frameClass];
+    return frameClass === FrameClass.FREE ? this.#buddy.nrFree : this.#classCounts[frameClass];
+  }
+
+  /** Frames handed out since boot. */
+  get nrAllocated(): number {
+    return this.#nrAllocated;
+  }
+
+  /** Frames given back since boot. */
+  get nrFreed(): number {
+    return this.#nrAllocated - this.#buddy.nrUsed;
   }
 
   /** Recomputes the marks after Σ limit changed. */
@@ -191,20 +201,23 @@ export class PageAllocator {
     if (this.#buddy.nrFree - ((1 << order) - 1) <= this.floorOf(task)) return NONE;
     const pfn = this.#buddy.alloc(order);
     if (pfn < 0) return NONE;
-    this.#handOut(pfn, 1 << order, gfp);
+    const nrFrames = 1 << order;
+    this.frames.frameClass.fill(gfp & CLASS_MASK, pfn, pfn + nrFrames);
+    this.#noteHandedOut(gfp & CLASS_MASK, nrFrames);
+    if ((gfp & Gfp.ZERO) !== 0) this.arena.zero(pfn, nrFrames);
     return pfn;
   }
 
   /** Gives one frame back. */
   freePage(pfn: Pfn): void {
-    const frames = this.frames;
-    const wasReserve = (frames.flags[pfn] & PG.RESERVE) !== 0;
-    this.#classCounts[frames.frameClass[pfn]]--;
-    this.#classCounts[FrameClass.FREE]++;
-    frames.frameClass[pfn] = FrameClass.FREE;
-    frames.forget(pfn);
-    this.counters.pgfree++;
-    this.#buddy.free(pfn, 0);
+    const { frameClass, flags } = this.frames;
+    const was = frameClass[pfn];
+    invariant(was !== FrameClass.FREE, 'a frame was freed twice');
+    const wasReserve = (flags[pfn] & PG.RESERVE) !== 0;
+    this.#classCounts[was]--;
+    frameClass[pfn] = FrameClass.FREE;
+    flags[pfn] = 0;
+    this.#buddy.freeOne(pfn);
     if (wasReserve) this.#uncharge(pfn);
     if (this.#waiters.nrWaiters > 0) this.#handToWaiters();
   }
@@ -213,12 +226,10 @@ export class PageAllocator {
   freeBlock(pfn: Pfn, order: number): void {
     const nrFrames = 1 << order;
     this.#classCounts[this.frames.frameClass[pfn]] -= nrFrames;
-    this.#classCounts[FrameClass.FREE] += nrFrames;
     for (let at = pfn; at < pfn + nrFrames; at++) {
       this.frames.frameClass[at] = FrameClass.FREE;
-      this.frames.forget(at);
+      this.frames.flags[at] = 0;
     }
-    this.counters.pgfree += nrFrames;
     this.#buddy.free(pfn, order);
     if (this.#waiters.nrWaiters > 0) this.#handToWaiters();
   }
@@ -234,19 +245,18 @@ export class PageAllocator {
   }
 
   #take(gfp: number): Pfn {
-    const pfn = this.#buddy.alloc(0);
-    this.#handOut(pfn, 1, gfp);
+    const pfn = this.#buddy.allocOne();
+    const frameClass = gfp & CLASS_MASK;
+    this.frames.frameClass[pfn] = frameClass;
+    this.#noteHandedOut(frameClass, 1);
+    if ((gfp & Gfp.ZERO) !== 0) this.arena.zero(pfn);
     return pfn;
   }
 
-  #handOut(pfn: Pfn, nrFrames: number, gfp: number): void {
-    const frameClass = gfp & CLASS_MASK;
-    this.#classCounts[FrameClass.FREE] -= nrFrames;
+  #noteHandedOut(frameClass: number, nrFrames: number): void {
     this.#classCounts[frameClass] += nrFrames;
-    for (let at = pfn; at < pfn + nrFrames; at++) this.frames.frameClass[at] = frameClass;
-    this.counters.pgalloc += nrFrames;
+    this.#nrAllocated += nrFrames;
     if (this.#buddy.nrFree < this.#least) this.#least = this.#buddy.nrFree;
-    if ((gfp & Gfp.ZERO) !== 0) this.arena.zero(pfn, nrFrames);
   }
 
   #allocFromAccount(task: TaskContext, gfp: number): Pfn {

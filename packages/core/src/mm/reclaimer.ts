@@ -3,6 +3,8 @@
  * implements it, and the kernel binds the two.
  */
 import type { MaybePromise } from '../base/maybe-promise.js';
+import type { Pfn } from './arena.js';
+import type { Cell } from './cell.js';
 import type { TaskContext } from '../task/task-context.js';
 
 /** Upward calls of the page allocator. */
@@ -16,8 +18,20 @@ export interface Reclaimer {
   directReclaim(task: TaskContext, nrFrames: number): MaybePromise<number>;
   /** The clean pass (M6): frees without allocating, writing or waiting. @returns frames freed. */
   cleanPass(nrFrames: number): number;
+  /** Some writeout ended: kswapd and those who wait for memory look again. */
+  noteProgress(): void;
   /** True while a writeout is in flight whose end may free frames: then an allocation waits instead of failing (M1). */
   readonly isWriteoutInFlight: boolean;
+}
+
+/** What an address space needs of the replacement policy: its pages come, go, and ask to go next. */
+export interface PageAging {
+  /** A page has come into memory; `shadow` is what its cell held before, 0 if nothing. */
+  add(pfn: Pfn, shadow: Cell): void;
+  /** A page leaves the lists, if it is on one. */
+  remove(pfn: Pfn): void;
+  /** A page on the lists is to go next. */
+  rotate(pfn: Pfn): void;
 }
 
 /** A cache of objects that gives memory back under pressure. It neither starts nor waits for I/O. */

@@ -60,10 +60,6 @@ export class Reclaim implements Reclaimer {
   readonly progress = new WaitQueue({ kind: 'writeback', name: 'any page coming out of writeback' });
   /** Bound by the kernel once the swap plugin is there. */
   swap: SwapWriteout | null = null;
-  /** File pages under writeback; kept by the page cache. */
-  nrFileWriteback = 0;
-  /** File pages that differ from their backing and are not being written; kept by the page cache. */
-  nrFileDirty = 0;
   readonly #parts: ReclaimParts;
   readonly #candidates = new Uint32Array(SCAN_BATCH);
   readonly #toWrite = new Uint32Array(SCAN_BATCH);
@@ -79,12 +75,12 @@ export class Reclaim implements Reclaimer {
   }
 
   get isWriteoutInFlight(): boolean {
-    return this.nrFileWriteback > 0 || (this.swap !== null && this.swap.nrWriteback > 0);
+    return this.#parts.memory.fileCounts.nrWriteback > 0 || (this.swap !== null && this.swap.nrWriteback > 0);
   }
 
   /** Pages whose writeout has begun and not ended. */
   get nrInFlight(): number {
-    return this.nrFileWriteback + (this.swap?.nrWriteback ?? 0);
+    return this.#parts.memory.fileCounts.nrWriteback + (this.swap?.nrWriteback ?? 0);
   }
 
   wakeKswapd(): void {
@@ -93,11 +89,11 @@ export class Reclaim implements Reclaimer {
 
   directReclaim(task: TaskContext, nrFrames: number): number {
     if (task.isReclaimer) return 0;
-    const { counters, allocator } = this.#parts.memory;
-    const before = counters.pgfree;
+    const { allocator } = this.#parts.memory;
+    const before = allocator.nrFreed;
     // What is on its way out already is waited for, not added to.
     if (this.nrInFlight < nrFrames) this.shrink(nrFrames, task.mayIo, false);
-    const freed = counters.pgfree - before;
+    const freed = allocator.nrFreed - before;
     if (freed > 0) this.kswapd.directReclaimSucceeded();
     if (this.#parts.trace.enabled) {
       this.#parts.trace.emit('directReclaim', { task: task.name, nrReclaimed: freed, nrFree: allocator.nrFree });

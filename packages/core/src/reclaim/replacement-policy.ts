@@ -6,6 +6,7 @@ import type { Pfn } from '../mm/arena.js';
 import type { Cell } from '../mm/cell.js';
 import type { Counters } from '../mm/counters.js';
 import type { FrameTable } from '../mm/frame-table.js';
+import type { PageAging } from '../mm/reclaimer.js';
 
 /** The two kinds of pages that reclaim chooses between. */
 export const PageKind = { ANON: 0, FILE: 1 } as const;
@@ -23,11 +24,7 @@ export const PutBack = {
 export type PutBack = (typeof PutBack)[keyof typeof PutBack];
 
 /** What reclaim needs of a policy. */
-export interface ReplacementPolicy {
-  /** A page has come into memory; `shadow` is what its cell held before, 0 if nothing. */
-  add(pfn: Pfn, shadow: Cell): void;
-  /** A page leaves the lists: it is freed, or somebody has it to himself. */
-  remove(pfn: Pfn): void;
+export interface ReplacementPolicy extends PageAging {
   /** A page that was removed comes back. */
   putBack(pfn: Pfn, where: PutBack): void;
   /** Takes up to `max` candidates of a kind off the lists, next to go first. @returns how many it wrote to `into`. */

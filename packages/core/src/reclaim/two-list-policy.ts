@@ -107,6 +107,11 @@ class TwoListPolicy implements ReplacementPolicy {
     frames.flags[pfn] = flags & ~(PG.LRU | PG.ACTIVE);
   }
 
+  rotate(pfn: Pfn): void {
+    this.remove(pfn);
+    this.putBack(pfn, PutBack.SOON);
+  }
+
   isolate(kind: PageKind, into: Uint32Array, max: number): number {
     if (this.#inactiveIsLow(kind)) this.#deactivate(kind, max * DEACTIVATE_FACTOR);
     const frames = this.#frames;

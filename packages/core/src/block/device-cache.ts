@@ -1,0 +1,105 @@
+/**
+ * The buffer cache: a block device read and written through the page cache, byte by byte if need be. Dirty pages go out through the
+ * `WRITEOUT_HOOK` of the package the device belongs to.
+ */
+import { errorFrom, KernelError, type NegErrno } from '../base/errno.js';
+import type { MaybePromise } from '../base/maybe-promise.js';
+import { PAGE_SIZE } from '../base/size.js';
+import { type AddressSpaceOperations, PageCache, type PageCacheParts } from '../cache/page-cache.js';
+import type { WriteoutHook } from '../cache/pinned-file.js';
+import type { Pfn } from '../mm/arena.js';
+import type { TaskContext } from '../task/task-context.js';
+import type { BlockDevice } from './block-device.js';
+import { DeviceIo } from './device-io.js';
+
+/** Reads in flight at once. */
+const READ_UNITS = 8;
+
+class DeviceOperations implements AddressSpaceOperations {
+  readonly sizeBytes: number;
+
+  constructor(
+    readonly device: BlockDevice,
+    readonly hook: WriteoutHook,
+    readonly io: DeviceIo,
+  ) {
+    this.sizeBytes = Math.floor(device.sizeBytes / PAGE_SIZE) * PAGE_SIZE;
+  }
+
+  readFolio(task: TaskContext, index: number, pfn: Pfn): MaybePromise<0 | NegErrno> {
+    return this.io.read(task, index * PAGE_SIZE, Uint32Array.of(pfn), 0, 1);
+  }
+
+  writepages(task: TaskContext, index: number, pfns: Uint32Array, from: number, count: number): MaybePromise<0 | NegErrno> {
+    return this.hook.writeout(task, this.device, index * PAGE_SIZE, pfns, from, count);
+  }
+
+  sync(task: TaskContext): MaybePromise<0 | NegErrno> {
+    return this.hook.sync(task, this.device);
+  }
+}
+
+/** A block device behind the page cache. The face: errors are thrown here. */
+export class DeviceCache {
+  readonly #pages: PageCache;
+  readonly #io: DeviceIo;
+  readonly #device: BlockDevice;
+  readonly #task: TaskContext;
+  #isClosed = false;
+
+  /** @throws KernelError EINVAL for a device smaller than a page, ENOMEM. */
+  constructor(parts: PageCacheParts, task: TaskContext, device: BlockDevice, hook: WriteoutHook) {
+    if (device.sizeBytes < PAGE_SIZE) throw new KernelError('EINVAL', `${device.name} has ${device.sizeBytes} bytes: too small for a page cache`);
+    this.#task = task;
+    this.#device = device;
+    this.#io = new DeviceIo(parts.memory, device, READ_UNITS);
+    this.#pages = new PageCache(parts, `cache of ${device.name}`, new DeviceOperations(device, hook, this.#io));
+  }
+
+  /** The address space underneath. */
+  get pages(): PageCache {
+    return this.#pages;
+  }
+
+  /** Whole pages of the device, in bytes. */
+  get sizeBytes(): number {
+    return this.#pages.sizeBytes;
+  }
+
+  /** Reads; fewer bytes than asked for only at the end. @throws KernelError EINVAL, EIO, ENOMEM. */
+  read(offsetBytes: number, target: Uint8Array): MaybePromise<number> {
+    this.#check(offsetBytes, 'read');
+    const got = this.#pages.read(this.#task, offsetBytes, target);
+    return typeof got === 'number' ? this.#unwrap(got, 'read') : got.then((bytes) => this.#unwrap(bytes, 'read'));
+  }
+
+  /** Writes to the cache. @throws KernelError EINVAL, ENOSPC past the end, EROFS, EIO, ENOMEM. */
+  async write(offsetBytes: number, source: Uint8Array): Promise<number> {
+    this.#check(offsetBytes, 'write');
+    if (this.#device.readOnly) throw new KernelError('EROFS', `write ${this.#device.name}: it is read-only`);
+    return this.#unwrap(await this.#pages.write(this.#task, offsetBytes, source), 'write');
+  }
+
+  /** Writes what is dirty and makes it durable. @throws KernelError EIO and the like, once for each failure. */
+  async sync(): Promise<void> {
+    this.#unwrap(await this.#pages.sync(this.#task), 'sync');
+  }
+
+  /** Syncs and gives the memory back; twice is fine. @throws KernelError if the last sync failed; the memory is given back all the same. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    const status = await this.#pages.close(this.#task);
+    this.#io.release();
+    this.#unwrap(status, 'close');
+  }
+
+  #check(offsetBytes: number, doing: string): void {
+    if (!Number.isSafeInteger(offsetBytes) || offsetBytes < 0) throw new KernelError('EINVAL', `${doing} ${this.#device.name} at ${offsetBytes}: no such offset`);
+  }
+
+  #unwrap(status: number, doing: string): number {
+    if (status < 0) throw errorFrom(status, `${doing} ${this.#device.name} through its cache`);
+    return status;
+  }
+}

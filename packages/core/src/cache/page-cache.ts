@@ -1,0 +1,398 @@
+/**
+ * The page cache of one file or device: an address space whose pages have a backing.
+ *
+ * | owns | |
+ * |---|---|
+ * | the cache | the index (cell → frame or shadow), dirty and writeback marks, the lock of a page being read, the order of writes |
+ * | its operations | what is behind: reading a page, writing a run of pages, making them durable |
+ * | replacement policy, reclaim | when a clean page goes |
+ *
+ * What can meet what (everything between two waits is one step):
+ *
+ * | | read | write | writeback | reclaim |
+ * |---|---|---|---|---|
+ * | read (miss) | one reads a page, the others wait for it | waits for the read unless it fills the page | – | page has a reference |
+ * | write | – | one page, one step; last one wins | sets DIRTY: written again | page is dirty: kept |
+ * | writeback | none: the page stays readable | – | one a page; the second waits for the next round | page is under writeback: kept |
+ *
+ * A write-back error is kept and reported once, by the next `sync`; the page stays dirty and is tried again.
+ */
+import { Errno, type NegErrno } from '../base/errno.js';
+import { isPromise, type MaybePromise } from '../base/maybe-promise.js';
+import { PAGE_SIZE } from '../base/size.js';
+import { XaMark, XArray } from '../base/xarray.js';
+import type { Pfn } from '../mm/arena.js';
+import { type Cell, CellTag, cellValue, frameCell, tagOf } from '../mm/cell.js';
+import { PG } from '../mm/frame-table.js';
+import type { Memory } from '../mm/memory.js';
+import { Gfp } from '../mm/page-allocator.js';
+import type { PageAging } from '../mm/reclaimer.js';
+import { TaskContext } from '../task/task-context.js';
+import { WaitQueue } from '../task/wait-queue.js';
+import type { AddressSpace, AddressSpaceTable } from './address-space.js';
+
+/** What is behind a page cache. Statuses are 0 or a negative errno; a value, not a promise, if it could be done at once. */
+export interface AddressSpaceOperations {
+  readonly sizeBytes: number;
+  /** Fills a frame with page `index`. */
+  readFolio(task: TaskContext, index: number, pfn: Pfn): MaybePromise<0 | NegErrno>;
+  /** Writes `count` frames, `pfns[from]` onwards, to consecutive pages from `index` on. Never allocates beyond the task's ticket. */
+  writepages(task: TaskContext, index: number, pfns: Uint32Array, from: number, count: number): MaybePromise<0 | NegErrno>;
+  /** Makes what was written durable. */
+  sync(task: TaskContext): MaybePromise<0 | NegErrno>;
+}
+
+/** Pages of one write. */
+const RUN_PAGES = 32;
+/** Runs being written at once. */
+const RUNS_MAX = 4;
+/** Percent of free and file pages that may be dirty or under writeback before a writer waits (M10). */
+const DIRTY_PERCENT = 20;
+
+/** Index nodes may take one frame in this many before shadows are forgotten. */
+const NODES_PART = 16;
+/** Shadows worth a walk. */
+const DROP_LEAST = 64;
+
+/** One write in flight. */
+class Run {
+  index = 0;
+  count = 0;
+  readonly pfns = new Uint32Array(RUN_PAGES);
+}
+
+/** What a page cache is made of. */
+export interface PageCacheParts {
+  readonly memory: Memory;
+  readonly spaces: AddressSpaceTable;
+  readonly aging: PageAging;
+}
+
+export class PageCache implements AddressSpace {
+  id = 0;
+  readonly isAnonymous = false;
+  readonly #memory: Memory;
+  readonly #spaces: AddressSpaceTable;
+  readonly #aging: PageAging;
+  readonly #ops: AddressSpaceOperations;
+  readonly #pages: XArray;
+  readonly #spareRuns: Run[] = [];
+  readonly #written: WaitQueue;
+  /** Queues of those who wait for a page being read, by index; made when somebody waits. */
+  readonly #readers = new Map<number, WaitQueue>();
+  readonly #writeTask: TaskContext;
+  #nrPages = 0;
+  #nrDirty = 0;
+  #writeError: 0 | NegErrno = 0;
+  #isClosed = false;
+
+  constructor(
+    parts: PageCacheParts,
+    readonly name: string,
+    ops: AddressSpaceOperations,
+  ) {
+    this.#memory = parts.memory;
+    this.#spaces = parts.spaces;
+    this.#aging = parts.aging;
+    this.#ops = ops;
+    this.#pages = new XArray(parts.memory.xarrayNodes);
+    this.#written = new WaitQueue({ kind: 'writeback', name });
+    this.#writeTask = TaskContext.root(`flusher ${name}`).asReclaimer();
+    for (let i = 0; i < RUNS_MAX; i++) this.#spareRuns.push(new Run());
+    parts.spaces.add(this);
+  }
+
+  /** Bytes of the backing. */
+  get sizeBytes(): number {
+    return this.#ops.sizeBytes;
+  }
+
+  /** Pages in memory. */
+  get nrPages(): number {
+    return this.#nrPages;
+  }
+
+  get nrDirty(): number {
+    return this.#nrDirty;
+  }
+
+  /** The frame of a page that is in memory, or -1. Allocates nothing. */
+  lookup(index: number): Pfn {
+    const cell = this.#pages.load(index);
+    return (cell & 3) === CellTag.FRAME ? cell >>> 2 : -1;
+  }
+
+  /**
+   * Copies bytes out, reading what is not in memory.
+   * @returns bytes copied, fewer than asked for at the end; or a negative errno.
+   */
+  read(task: TaskContext, offsetBytes: number, target: Uint8Array): MaybePromise<number | NegErrno> {
+    const length = Math.max(0, Math.min(target.length, this.sizeBytes - offsetBytes));
+    const { frames, arena } = this.#memory;
+    for (let done = 0; done < length; ) {
+      const index = Math.floor((offsetBytes + done) / PAGE_SIZE);
+      const inPage = offsetBytes + done - index * PAGE_SIZE;
+      const count = Math.min(PAGE_SIZE - inPage, length - done);
+      const pfn = this.lookup(index);
+      if (pfn < 0 || (frames.flags[pfn] & PG.LOCKED) !== 0) return this.#readRest(task, offsetBytes, target, done, length);
+      if ((frames.flags[pfn] & PG.YOUNG) === 0) frames.flags[pfn] |= PG.YOUNG;
+      arena.copyOut(pfn, inPage, target, done, count);
+      done += count;
+    }
+    return length;
+  }
+
+  async #readRest(task: TaskContext, offsetBytes: number, target: Uint8Array, from: number, length: number): Promise<number | NegErrno> {
+    for (let done = from; done < length; ) {
+      const index = Math.floor((offsetBytes + done) / PAGE_SIZE);
+      const inPage = offsetBytes + done - index * PAGE_SIZE;
+      const count = Math.min(PAGE_SIZE - inPage, length - done);
+      const pfn = await this.#getPage(task, index, true);
+      if (pfn < 0) return pfn;
+      this.#memory.arena.copyOut(pfn, inPage, target, done, count);
+      this.#memory.frames.refs[pfn]--;
+      done += count;
+    }
+    return length;
+  }
+
+  /**
+   * Copies bytes in; pages that are only partly written are read first. Waits while too much is dirty.
+   * @returns bytes copied, fewer than given at the end of the backing (`-ENOSPC` if none fit); or a negative errno, with the pages
+   * before the one it failed on written.
+   */
+  async write(task: TaskContext, offsetBytes: number, source: Uint8Array): Promise<number | NegErrno> {
+    const length = Math.min(source.length, this.sizeBytes - offsetBytes);
+    if (length <= 0) return source.length === 0 ? 0 : -Errno.ENOSPC;
+    for (let done = 0; done < length; ) {
+      const index = Math.floor((offsetBytes + done) / PAGE_SIZE);
+      const inPage = offsetBytes + done - index * PAGE_SIZE;
+      const count = Math.min(PAGE_SIZE - inPage, length - done);
+      const throttled = await this.#throttle(task);
+      if (throttled < 0) return throttled;
+      const pfn = await this.#getPage(task, index, count < PAGE_SIZE);
+      if (pfn < 0) return pfn;
+      this.#memory.arena.copyIn(pfn, inPage, source, done, count);
+      this.#markDirty(pfn, index);
+      this.#memory.frames.refs[pfn]--;
+      done += count;
+    }
+    return length;
+  }
+
+  /** A page in memory, with a reference. Not read first if the caller fills it. */
+  async #getPage(task: TaskContext, index: number, mustRead: boolean): Promise<Pfn | NegErrno> {
+    const { frames, counters, allocator } = this.#memory;
+    for (;;) {
+      if (this.#isClosed) return -Errno.EBADF;
+      const found = this.lookup(index);
+      if (found >= 0 && (frames.flags[found] & PG.LOCKED) === 0) {
+        frames.flags[found] |= PG.YOUNG;
+        frames.refs[found]++;
+        return found;
+      }
+      if (found >= 0) {
+        const woken = await this.#waitForRead(task, index);
+        if (woken < 0) return woken;
+        continue;
+      }
+      const pfn = await allocator.allocPageSlow(task, Gfp.FILE);
+      if (pfn < 0) return pfn;
+      const entered = this.#isClosed ? -Errno.EBADF : this.#enter(index, pfn);
+      if (entered < 0) {
+        allocator.freePage(pfn);
+        if (entered !== -Errno.EEXIST) return entered;
+        continue;
+      }
+      counters.pgfault++;
+      if (!mustRead) return this.#unlock(index, pfn, entered);
+      counters.pgmajfault++;
+      const read = this.#ops.readFolio(task, index, pfn);
+      const status = isPromise(read) ? await read : read;
+      if (status === 0) return this.#unlock(index, pfn, entered);
+      this.#pages.store(index, 0);
+      this.#nrPages--;
+      this.#readers.get(index)?.wakeAll();
+      this.#readers.delete(index);
+      frames.refs[pfn] = 0;
+      allocator.freePage(pfn);
+      return status;
+    }
+  }
+
+  /** Puts a locked, referenced frame into the index. @returns the shadow that was there, `-EEXIST`, or `-ENOMEM`. */
+  #enter(index: number, pfn: Pfn): Cell | NegErrno {
+    const before = this.#pages.load(index);
+    if (tagOf(before) === CellTag.FRAME) return -Errno.EEXIST;
+    let status = this.#pages.store(index, frameCell(pfn));
+    if (status < 0 && (this.#memory.allocator.reclaimer?.cleanPass(1) ?? 0) > 0) status = this.#pages.store(index, frameCell(pfn));
+    if (status < 0) return status;
+    const { frames } = this.#memory;
+    frames.space[pfn] = this.id;
+    frames.index[pfn] = index;
+    frames.flags[pfn] |= PG.LOCKED;
+    frames.refs[pfn]++;
+    this.#nrPages++;
+    return before;
+  }
+
+  /** The content of a page is valid. */
+  #unlock(index: number, pfn: Pfn, shadow: Cell): Pfn {
+    this.#memory.frames.flags[pfn] &= ~PG.LOCKED;
+    this.#aging.add(pfn, shadow);
+    this.#readers.get(index)?.wakeAll();
+    this.#readers.delete(index);
+    return pfn;
+  }
+
+  #waitForRead(task: TaskContext, index: number): Promise<number> {
+    let queue = this.#readers.get(index);
+    if (queue === undefined) {
+      queue = new WaitQueue({ kind: 'page', name: `page ${index} of ${this.name}, being read` });
+      this.#readers.set(index, queue);
+    }
+    return queue.wait(task);
+  }
+
+  #markDirty(pfn: Pfn, index: number): void {
+    const { frames, counters, fileCounts } = this.#memory;
+    if ((frames.flags[pfn] & PG.DIRTY) !== 0) return;
+    frames.flags[pfn] |= PG.DIRTY;
+    this.#pages.setMark(index, XaMark.DIRTY);
+    this.#nrDirty++;
+    fileCounts.nrDirty++;
+    counters.nr_dirtied++;
+  }
+
+  /** Waits while too much is dirty. One page may always be dirty, whatever the limit comes to. */
+  async #throttle(task: TaskContext): Promise<0 | NegErrno> {
+    const { fileCounts, allocator } = this.#memory;
+    const limit = Math.floor(((allocator.nrFree + allocator.classCount(Gfp.FILE)) * DIRTY_PERCENT) / 100);
+    while (this.#nrDirty + fileCounts.nrWriteback > 0 && fileCounts.nrDirty + fileCounts.nrWriteback > limit) {
+      this.startWriteback(RUN_PAGES * RUNS_MAX);
+      if (fileCounts.nrWriteback === 0) return this.#writeError;
+      const woken = await this.#written.wait(task);
+      if (woken < 0) return woken;
+    }
+    return 0;
+  }
+
+  startWriteback(nrPages: number): number {
+    let started = 0;
+    let index = 0;
+    while (started < nrPages) {
+      index = this.#pages.findNext(index, XaMark.DIRTY);
+      if (index < 0) break;
+      const pfn = this.lookup(index);
+      if ((this.#memory.frames.flags[pfn] & PG.WRITEBACK) !== 0) {
+        index++;
+        continue;
+      }
+      const run = this.#spareRuns.pop();
+      if (run === undefined) break;
+      this.#fillRun(run, index);
+      index += run.count;
+      started += run.count;
+      const status = this.#ops.writepages(this.#writeTask, run.index, run.pfns, 0, run.count);
+      if (isPromise(status)) void status.then((ended) => this.#runEnded(run, ended));
+      else this.#runEnded(run, status);
+    }
+    return started;
+  }
+
+  /** Gathers dirty pages with consecutive indexes; they are clean before their write begins. */
+  #fillRun(run: Run, first: number): void {
+    const { frames, fileCounts } = this.#memory;
+    run.index = first;
+    run.count = 0;
+    while (run.count < RUN_PAGES) {
+      const index = first + run.count;
+      const pfn = this.lookup(index);
+      if (pfn < 0 || (frames.flags[pfn] & (PG.DIRTY | PG.WRITEBACK | PG.LOCKED)) !== PG.DIRTY) break;
+      frames.flags[pfn] = (frames.flags[pfn] & ~PG.DIRTY) | PG.WRITEBACK;
+      this.#pages.clearMark(index, XaMark.DIRTY);
+      this.#pages.setMark(index, XaMark.WRITEBACK);
+      run.pfns[run.count++] = pfn;
+    }
+    this.#nrDirty -= run.count;
+    fileCounts.nrDirty -= run.count;
+    fileCounts.nrWriteback += run.count;
+  }
+
+  #runEnded(run: Run, status: 0 | NegErrno): void {
+    const { frames, fileCounts, counters } = this.#memory;
+    for (let i = 0; i < run.count; i++) {
+      const pfn = run.pfns[i];
+      const wanted = (frames.flags[pfn] & PG.RECLAIM) !== 0;
+      frames.flags[pfn] &= ~(PG.WRITEBACK | PG.RECLAIM);
+      this.#pages.clearMark(run.index + i, XaMark.WRITEBACK);
+      if (status !== 0) this.#markDirty(pfn, run.index + i);
+      else if (wanted && (frames.flags[pfn] & (PG.LRU | PG.DIRTY)) === PG.LRU) {
+        this.#aging.rotate(pfn);
+        counters.pgrotated++;
+      }
+    }
+    fileCounts.nrWriteback -= run.count;
+    if (status === 0) counters.nr_written += run.count;
+    else this.#writeError = status;
+    this.#spareRuns.push(run);
+    this.#written.wakeAll();
+    this.#memory.allocator.reclaimer?.noteProgress();
+  }
+
+  /**
+   * Writes every page that is dirty now and makes it durable.
+   * @returns 0, or the first write-back error since the last sync; it is reported once, and the pages stay dirty.
+   */
+  async sync(task: TaskContext): Promise<0 | NegErrno> {
+    while (this.#nrDirty > 0 || this.#spareRuns.length < RUNS_MAX) {
+      if (this.#writeError !== 0) break;
+      this.startWriteback(this.#nrDirty);
+      if (this.#spareRuns.length === RUNS_MAX) continue;
+      const woken = await this.#written.wait(task);
+      if (woken < 0) return woken;
+    }
+    const failed = this.#writeError;
+    this.#writeError = 0;
+    return failed !== 0 ? failed : this.#ops.sync(task);
+  }
+
+  evict(pfn: Pfn, shadow: Cell): void {
+    this.#nrPages--;
+    const { frames, xarrayNodes, nrFrames } = this.#memory;
+    const mayKeepShadow = xarrayNodes.nrFrames * NODES_PART < nrFrames || this.#dropShadows();
+    this.#pages.store(frames.index[pfn], mayKeepShadow ? shadow : 0);
+  }
+
+  /**
+   * Forgets every shadow, if there are more of them than pages: a long scan would fill memory with the nodes of what it has left
+   * behind. Each shadow is dropped once, so this costs a step for each eviction.
+   * @returns true if there was something to forget.
+   */
+  #dropShadows(): boolean {
+    if (this.#pages.nrEntries < 2 * this.#nrPages + DROP_LEAST) return false;
+    for (let index = this.#pages.findNext(0); index >= 0; index = this.#pages.findNext(index + 1)) {
+      if (tagOf(this.#pages.load(index)) === CellTag.SHADOW) this.#pages.store(index, 0);
+    }
+    return true;
+  }
+
+  /** Writes what is dirty, then gives every page and node back. @returns the status of the last sync. */
+  async close(task: TaskContext): Promise<0 | NegErrno> {
+    if (this.#isClosed) return 0;
+    const status = await this.sync(task);
+    this.#isClosed = true;
+    while (this.#spareRuns.length < RUNS_MAX && (await this.#written.wait(task)) >= 0);
+    const { frames, allocator, fileCounts } = this.#memory;
+    fileCounts.nrDirty -= this.#nrDirty;
+    this.#pages.clear((_index, cell) => {
+      if (tagOf(cell) !== CellTag.FRAME) return;
+      const pfn = cellValue(cell);
+      this.#aging.remove(pfn);
+      frames.refs[pfn] = 0;
+      allocator.freePage(pfn);
+    });
+    this.#spaces.remove(this);
+    return status;
+  }
+}
