@@ -1,4 +1,18 @@
-import { Arena, Bio, BioOp, BlockDevice, type BlockDeviceOps, Completion, createRamDisk, Errno, PAGE_SIZE, RAM_DISK_MAX_BYTES, RamDiskDriver, TaskContext, AbortSource } from '@tidemark/core';
+import {
+  Arena,
+  Bio,
+  BioOp,
+  BlockDevice,
+  type BlockDeviceOps,
+  Completion,
+  createRamDisk,
+  Errno,
+  PAGE_SIZE,
+  RAM_DISK_MAX_BYTES,
+  RamDiskDriver,
+  TaskContext,
+  AbortSource,
+} from '@tidemark/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { makeBio, settle } from './support.js';
@@ -118,7 +132,15 @@ describe('BlockDevice', () => {
   });
 
   it('refuses drivers that declare nonsense, by name', () => {
-    for (const over of [{ sizeBytes: -1 }, { sizeBytes: 1.5 }, { blockSizeBytes: 0 }, { blockSizeBytes: 768 }, { blockSizeBytes: 8192 }, { maxTransferBytes: 512 }, { maxTransferBytes: 5000 }]) {
+    for (const over of [
+      { sizeBytes: -1 },
+      { sizeBytes: 1.5 },
+      { blockSizeBytes: 0 },
+      { blockSizeBytes: 768 },
+      { blockSizeBytes: 8192 },
+      { maxTransferBytes: 512 },
+      { maxTransferBytes: 5000 },
+    ]) {
       expect(() => recorder(over)).toThrow(expect.objectContaining({ code: 'EINVAL', message: expect.stringContaining('recorder') }));
     }
   });
@@ -127,7 +149,9 @@ describe('BlockDevice', () => {
     const { device, seen } = recorder();
     const source = new AbortSource();
     let status: number | null = null;
-    void Promise.resolve(device.submitAndWait(task.withSignal(source.signal), makeBio(BioOp.READ, 0, [[0, 512]]))).then((ended) => (status = ended));
+    void Promise.resolve(device.submitAndWait(task.withSignal(source.signal), makeBio(BioOp.READ, 0, [[0, 512]]))).then(
+      (ended) => (status = ended),
+    );
     source.abort();
     await settle();
     expect(status).toBe(null);
@@ -142,7 +166,9 @@ describe('BlockDevice', () => {
     const { device, seen } = recorder({ close: async () => void nrCloses++ });
     device.onClose(() => heard.push('closing'));
     device.hold('swap');
-    expect(() => device.hold('md')).toThrow(expect.objectContaining({ code: 'EBUSY', message: expect.stringMatching(/in use by swap, wanted by md/) }));
+    expect(() => device.hold('md')).toThrow(
+      expect.objectContaining({ code: 'EBUSY', message: expect.stringMatching(/in use by swap, wanted by md/) }),
+    );
     await expect(device.close()).rejects.toThrow(expect.objectContaining({ code: 'EBUSY' }));
     device.unhold();
     await device.close();
@@ -212,7 +238,9 @@ describe('RAM disk', () => {
     const ops = await driver.open('mem:64KiB', { readOnly: true });
     expect([ops.name, ops.sizeBytes, ops.readOnly, ops.trusted]).toEqual(['mem:64KiB', 65536, true, true]);
     for (const url of ['mem:', 'mem:x', 'mem:1000', 'mem:2TiB', 'mem:-1']) {
-      await expect(driver.open(url, {})).rejects.toThrow(expect.objectContaining({ code: 'EINVAL', message: expect.stringContaining(url) }));
+      await expect(driver.open(url, {})).rejects.toThrow(
+        expect.objectContaining({ code: 'EINVAL', message: expect.stringContaining(url) }),
+      );
     }
   });
 

@@ -45,10 +45,18 @@ function hostError(code: string): NodeJS.ErrnoException {
 
 /** Makes one call of `node:fs` fail, in either mode. */
 function failing(mode: FileIoMode, call: 'fdatasync' | 'writev', code: string): void {
-  if (call === 'fdatasync' && mode === 'sync') vi.spyOn(fs, 'fdatasyncSync').mockImplementationOnce(() => { throw hostError(code); });
+  if (call === 'fdatasync' && mode === 'sync')
+    vi.spyOn(fs, 'fdatasyncSync').mockImplementationOnce(() => {
+      throw hostError(code);
+    });
   else if (call === 'fdatasync') vi.spyOn(fs, 'fdatasync').mockImplementationOnce((_fd, done) => done(hostError(code)));
-  else if (mode === 'sync') vi.spyOn(fs, 'writeSync').mockImplementationOnce(() => { throw hostError(code); });
-  else vi.spyOn(fs, 'writev').mockImplementationOnce(((_fd: number, _views: unknown, _at: number, done: (e: Error) => void) => done(hostError(code))) as never);
+  else if (mode === 'sync')
+    vi.spyOn(fs, 'writeSync').mockImplementationOnce(() => {
+      throw hostError(code);
+    });
+  else
+    vi.spyOn(fs, 'writev').mockImplementationOnce(((_fd: number, _views: unknown, _at: number, done: (e: Error) => void) =>
+      done(hostError(code))) as never);
 }
 
 describe.each(MODES)('a file device, %s', (io) => {
@@ -149,7 +157,12 @@ describe.each(MODES)('a file device, %s', (io) => {
     const device = await open({ io, create: true, sizeBytes: 2 ** 20 });
     const ended: number[] = [];
     for (let i = 0; i < 100; i++) {
-      const bio = makeBio(i % 3 === 0 ? BioOp.WRITE_ZEROES : BioOp.WRITE, i * PAGE_SIZE, i % 3 === 0 ? [] : [[(i + 1) * PAGE_SIZE, PAGE_SIZE]], PAGE_SIZE);
+      const bio = makeBio(
+        i % 3 === 0 ? BioOp.WRITE_ZEROES : BioOp.WRITE,
+        i * PAGE_SIZE,
+        i % 3 === 0 ? [] : [[(i + 1) * PAGE_SIZE, PAGE_SIZE]],
+        PAGE_SIZE,
+      );
       bio.onEnd = ({ status }) => ended.push(status);
       device.submit(bio);
     }
@@ -183,16 +196,21 @@ function shorten(io: FileIoMode): void {
   const cut = (views: readonly Uint8Array[]): Uint8Array[] => [views[0].subarray(0, 1 + Math.floor(Math.random() * views[0].length))];
   const { readSync, writeSync, readvSync, writevSync, readv, writev } = fs;
   if (io === 'sync') {
-    vi.spyOn(fs, 'readSync').mockImplementation(((fd: number, view: Uint8Array, _from: number, _length: number, at: number) => readvSync(fd, cut([view]), at)) as never);
-    vi.spyOn(fs, 'writeSync').mockImplementation(((fd: number, view: Uint8Array, _from: number, _length: number, at: number) => writevSync(fd, cut([view]), at)) as never);
-    vi.spyOn(fs, 'readvSync').mockImplementation(((fd: number, views: Uint8Array[], at: number) => readSync(fd, cut(views)[0], { position: at })) as never);
+    vi.spyOn(fs, 'readSync').mockImplementation(((fd: number, view: Uint8Array, _from: number, _length: number, at: number) =>
+      readvSync(fd, cut([view]), at)) as never);
+    vi.spyOn(fs, 'writeSync').mockImplementation(((fd: number, view: Uint8Array, _from: number, _length: number, at: number) =>
+      writevSync(fd, cut([view]), at)) as never);
+    vi.spyOn(fs, 'readvSync').mockImplementation(((fd: number, views: Uint8Array[], at: number) =>
+      readSync(fd, cut(views)[0], { position: at })) as never);
     vi.spyOn(fs, 'writevSync').mockImplementation(((fd: number, views: Uint8Array[], at: number) => {
       const [view] = cut(views);
       return writeSync(fd, view, 0, view.length, at);
     }) as never);
   } else {
-    vi.spyOn(fs, 'readv').mockImplementation(((fd: number, views: Uint8Array[], at: number, done: never) => readv(fd, cut(views), at, done)) as never);
-    vi.spyOn(fs, 'writev').mockImplementation(((fd: number, views: Uint8Array[], at: number, done: never) => writev(fd, cut(views), at, done)) as never);
+    vi.spyOn(fs, 'readv').mockImplementation(((fd: number, views: Uint8Array[], at: number, done: never) =>
+      readv(fd, cut(views), at, done)) as never);
+    vi.spyOn(fs, 'writev').mockImplementation(((fd: number, views: Uint8Array[], at: number, done: never) =>
+      writev(fd, cut(views), at, done)) as never);
   }
 }
 
@@ -264,7 +282,10 @@ describe('opening a file device', () => {
     fs.writeFileSync(image, 'x'.repeat(512));
     const { dev, ino } = fs.statSync(image, { bigint: true });
     const name = `\\0tidemark-file-${dev}:${ino}`;
-    const child = spawn(process.execPath, ['-e', `require('net').createServer().listen('${name}'.padEnd(108, '\\0'), () => console.log('held'))`]);
+    const child = spawn(process.execPath, [
+      '-e',
+      `require('net').createServer().listen('${name}'.padEnd(108, '\\0'), () => console.log('held'))`,
+    ]);
     await once(child.stdout, 'data');
     await refuses(image, {}, 'EBUSY');
     child.kill('SIGKILL');
@@ -317,7 +338,14 @@ describe('the driver of file:PATH', () => {
 
   it('takes paths, with and without a scheme, and options', async () => {
     fs.writeFileSync(image, 'x'.repeat(512));
-    for (const url of [image, `file:${image}`, `FILE:${image}`, `file://${image}`, `file:${image}?io=threaded`, `file:${image}?size=1K&create=0`]) {
+    for (const url of [
+      image,
+      `file:${image}`,
+      `FILE:${image}`,
+      `file://${image}`,
+      `file:${image}?io=threaded`,
+      `file:${image}?size=1K&create=0`,
+    ]) {
       const ops = await driver.open(url, {});
       expect([url, ops.name, ops.trusted]).toEqual([url, `file:${image}`, true]);
       await ops.close();
@@ -333,7 +361,14 @@ describe('the driver of file:PATH', () => {
   });
 
   it('refuses what it does not understand, quoting it', async () => {
-    for (const url of [`file://host${image}`, `file:${image}?io=fast`, `file:${image}?x=1`, `file:${image}?create=yes`, 'file:', 'file:?create=1']) {
+    for (const url of [
+      `file://host${image}`,
+      `file:${image}?io=fast`,
+      `file:${image}?x=1`,
+      `file:${image}?create=yes`,
+      'file:',
+      'file:?create=1',
+    ]) {
       await expect(driver.open(url, {})).rejects.toThrow(expect.objectContaining({ code: 'EINVAL' }));
     }
     await expect(driver.open(`file:${image}?size=7x`, {})).rejects.toThrow(expect.objectContaining({ code: 'EINVAL' }));

@@ -1,4 +1,14 @@
-import { AbortSource, BioPool, bioPoolFrames, BioOp, isPromise, KernelError, MEMPOOL_RECHECK_MS, Mempool, TaskContext } from '@tidemark/core';
+import {
+  AbortSource,
+  BioPool,
+  bioPoolFrames,
+  BioOp,
+  isPromise,
+  KernelError,
+  MEMPOOL_RECHECK_MS,
+  Mempool,
+  TaskContext,
+} from '@tidemark/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ManualClock, settle } from './support.js';
@@ -47,7 +57,13 @@ describe('Mempool (M19)', () => {
 
   it('keeps n and really frees the rest', () => {
     const freed: object[] = [];
-    const pool = new Mempool<object>({ name: 'test', nrElements: 2, create: () => ({}), tryAllocate: () => ({}), destroy: (e) => freed.push(e) });
+    const pool = new Mempool<object>({
+      name: 'test',
+      nrElements: 2,
+      create: () => ({}),
+      tryAllocate: () => ({}),
+      destroy: (e) => freed.push(e),
+    });
     const out = [1, 2, 3, 4].map(() => pool.tryGet(task) as object);
     expect(pool.nrReady).toBe(2);
     for (const element of out) pool.put(element);
@@ -109,7 +125,13 @@ describe('Mempool (M19)', () => {
   it('tries the allocator again after 5 s, and leaves no timer', async () => {
     const clock = new ManualClock();
     let nrLeft = 0;
-    const pool = new Mempool<object>({ name: 'test', nrElements: 1, create: () => ({}), tryAllocate: () => (nrLeft > 0 ? (nrLeft--, {}) : null), clock });
+    const pool = new Mempool<object>({
+      name: 'test',
+      nrElements: 1,
+      create: () => ({}),
+      tryAllocate: () => (nrLeft > 0 ? (nrLeft--, {}) : null),
+      clock,
+    });
     const held = pool.tryGet(task) as object;
     const got: object[] = [];
     const source = new AbortSource();
@@ -180,7 +202,10 @@ describe('BioPool', () => {
     chargeStanding: (owner: string, nrFrames: number) => {
       if (nrFrames > 100) throw new KernelError('ENOMEM', `${owner} does not fit`);
       charges.nrFrames += nrFrames;
-      return { owner, nrFrames, free: () => void (charges.nrFrames -= nrFrames) };
+      const free = (): void => {
+        charges.nrFrames -= nrFrames;
+      };
+      return { owner, nrFrames, free };
     },
   };
 

@@ -22,42 +22,51 @@ function makeCache(frames: TestFrames, objectBytes: number): SlabCache<Thing> {
 
 describe('SlabCache', () => {
   it('charges a frame for every floor(4096 / bytes) objects, never hands one out twice, and gives frames back', () => {
-    const command = fc.oneof({ weight: 6, arbitrary: fc.constant('alloc') }, { weight: 5, arbitrary: fc.constant('free') }, { weight: 1, arbitrary: fc.constant('shrink') });
+    const command = fc.oneof(
+      { weight: 6, arbitrary: fc.constant('alloc') },
+      { weight: 5, arbitrary: fc.constant('free') },
+      { weight: 1, arbitrary: fc.constant('shrink') },
+    );
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 4096 }), fc.array(command, { maxLength: 200 }), fc.infiniteStream(fc.nat()), (objectBytes, commands, random) => {
-        const frames = new TestFrames(8);
-        const cache = makeCache(frames, objectBytes);
-        const perFrame = Math.floor(4096 / objectBytes);
-        expect(cache.objectsPerFrame).toBe(perFrame);
-        const out: Thing[] = [];
-        for (const command of commands) {
-          if (command === 'alloc') {
-            const thing = cache.alloc();
-            if (thing === null) expect(out.length).toBe(8 * perFrame);
-            else {
-              expect(out.includes(thing)).toBe(false);
+      fc.property(
+        fc.integer({ min: 1, max: 4096 }),
+        fc.array(command, { maxLength: 200 }),
+        fc.infiniteStream(fc.nat()),
+        (objectBytes, commands, random) => {
+          const frames = new TestFrames(8);
+          const cache = makeCache(frames, objectBytes);
+          const perFrame = Math.floor(4096 / objectBytes);
+          expect(cache.objectsPerFrame).toBe(perFrame);
+          const out: Thing[] = [];
+          for (const command of commands) {
+            if (command === 'alloc') {
+              const thing = cache.alloc();
+              if (thing === null) expect(out.length).toBe(8 * perFrame);
+              else {
+                expect(out.includes(thing)).toBe(false);
+                expect(thing.refersTo).toBe(null);
+                thing.refersTo = cache;
+                out.push(thing);
+              }
+            } else if (command === 'free' && out.length > 0) {
+              const [thing] = out.splice(random.next().value % out.length, 1);
+              cache.free(thing);
               expect(thing.refersTo).toBe(null);
-              thing.refersTo = cache;
-              out.push(thing);
+            } else if (command === 'shrink') {
+              cache.shrink();
+              expect(cache.nrFrames).toBe(Math.ceil(out.length / perFrame));
+              expect(cache.count()).toBe(0);
             }
-          } else if (command === 'free' && out.length > 0) {
-            const [thing] = out.splice(random.next().value % out.length, 1);
-            cache.free(thing);
-            expect(thing.refersTo).toBe(null);
-          } else if (command === 'shrink') {
-            cache.shrink();
-            expect(cache.nrFrames).toBe(Math.ceil(out.length / perFrame));
-            expect(cache.count()).toBe(0);
+            expect(cache.nrObjects).toBe(out.length);
+            expect(frames.out.size).toBe(cache.nrFrames);
+            expect(cache.nrFrames * perFrame).toBeGreaterThanOrEqual(out.length);
+            expect(cache.nrFrames * perFrame - out.length).toBeLessThanOrEqual(perFrame + 1);
           }
-          expect(cache.nrObjects).toBe(out.length);
-          expect(frames.out.size).toBe(cache.nrFrames);
-          expect(cache.nrFrames * perFrame).toBeGreaterThanOrEqual(out.length);
-          expect(cache.nrFrames * perFrame - out.length).toBeLessThanOrEqual(perFrame + 1);
-        }
-        for (const thing of out) cache.free(thing);
-        cache.dispose();
-        expect(frames.out.size).toBe(0);
-      }),
+          for (const thing of out) cache.free(thing);
+          cache.dispose();
+          expect(frames.out.size).toBe(0);
+        },
+      ),
     );
   });
 

@@ -13,7 +13,12 @@ describe('TaskContext', () => {
     const device = {};
     const inside = root.within(node);
     const all = inside.noIo().asReclaimer().withTicket(ticket).localThrottle(device);
-    expect([root.isWithin(node), inside.isWithin(node), all.isWithin(node), all.isWithin({ name: 'ext3' })]).toEqual([false, true, true, false]);
+    expect([root.isWithin(node), inside.isWithin(node), all.isWithin(node), all.isWithin({ name: 'ext3' })]).toEqual([
+      false,
+      true,
+      true,
+      false,
+    ]);
     expect([all.mayIo, all.isReclaimer, all.ticket, all.throttledBy, all.name]).toEqual([false, true, ticket, device, 'test']);
     expect([root.mayIo, root.isReclaimer, root.ticket, root.throttledBy, root.scopes.length]).toEqual([true, false, null, null, 0]);
     expect(all.withTicket(null).ticket).toBe(null);

@@ -26,7 +26,9 @@ class Model {
 // Indices that meet: small ones, neighbours of every level's borders, and anything.
 const index = fc.oneof(
   fc.nat(200),
-  fc.tuple(fc.constantFrom(64, 4096, 2 ** 18, 2 ** 24, 2 ** 30, 2 ** 31, 2 ** 32 - 1), fc.integer({ min: -2, max: 0 })).map(([base, by]) => base + by),
+  fc
+    .tuple(fc.constantFrom(64, 4096, 2 ** 18, 2 ** 24, 2 ** 30, 2 ** 31, 2 ** 32 - 1), fc.integer({ min: -2, max: 0 }))
+    .map(([base, by]) => base + by),
   fc.integer({ min: 0, max: XA_MAX_INDEX }),
 );
 const value = fc.oneof(fc.constantFrom(1, 2 ** 31, 2 ** 32 - 1), fc.integer({ min: 1, max: 2 ** 32 - 1 }));
@@ -35,8 +37,14 @@ const command = fc.oneof(
   { weight: 5, arbitrary: fc.record({ op: fc.constant('store' as const), index, value, pick: fc.boolean() }) },
   { weight: 4, arbitrary: fc.record({ op: fc.constant('erase' as const), index, pick: fc.boolean() }) },
   { weight: 3, arbitrary: fc.record({ op: fc.constantFrom('setMark' as const, 'clearMark' as const), index, mark, pick: fc.boolean() }) },
-  { weight: 2, arbitrary: fc.record({ op: fc.constant('find' as const), index, mark: fc.option(mark, { nil: undefined }), pick: fc.boolean() }) },
-  { weight: 1, arbitrary: fc.record({ op: fc.constant('memory' as const), index: fc.constant(0), isOpen: fc.boolean(), pick: fc.constant(false) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ op: fc.constant('find' as const), index, mark: fc.option(mark, { nil: undefined }), pick: fc.boolean() }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ op: fc.constant('memory' as const), index: fc.constant(0), isOpen: fc.boolean(), pick: fc.constant(false) }),
+  },
 );
 
 describe('XArray', () => {
@@ -101,7 +109,12 @@ describe('XArray', () => {
         for (const which of [XaMark.DIRTY, XaMark.WRITEBACK]) {
           const marked: number[] = [];
           for (let i = xa.findNext(0, which); i >= 0; i = xa.findNext(i + 1, which)) marked.push(i);
-          expect(marked).toEqual([...model.entries].filter(([, e]) => e.marks[which]).map(([i]) => i).sort((a, b) => a - b));
+          expect(marked).toEqual(
+            [...model.entries]
+              .filter(([, e]) => e.marks[which])
+              .map(([i]) => i)
+              .sort((a, b) => a - b),
+          );
         }
         const visited: [number, number][] = [];
         xa.clear((i, v) => visited.push([i, v]));

@@ -25,7 +25,10 @@ export function parseSize(size: Size, what = 'size'): number {
     if (match) bytes = Number(match[1]) * UNIT_BYTES[match[2] ?? ''];
   }
   if (!Number.isSafeInteger(bytes) || bytes <= 0) {
-    throw new KernelError('EINVAL', `${what} ${JSON.stringify(size)} is not a size: want bytes, or a whole number with KiB, MiB, GiB or TiB`);
+    throw new KernelError(
+      'EINVAL',
+      `${what} ${JSON.stringify(size)} is not a size: want bytes, or a whole number with KiB, MiB, GiB or TiB`,
+    );
   }
   return bytes;
 }

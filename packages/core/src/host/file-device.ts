@@ -53,8 +53,10 @@ export async function openFileDevice(arena: Arena, path: string, options: FileDe
   if (path === '') throw new KernelError('EINVAL', 'cannot open a file device without a path');
   if (io !== 'sync' && io !== 'threaded') throw new KernelError('EINVAL', `cannot open ${path}: io is "${io}"; want sync or threaded`);
   const wantBytes = options.sizeBytes === undefined ? 0 : parseSize(options.sizeBytes, `size of ${path}`);
-  if (wantBytes % BLOCK_BYTES !== 0) throw new KernelError('EINVAL', `cannot open ${path}: size ${wantBytes} is no multiple of ${BLOCK_BYTES}`);
-  if (readOnly && (create || wantBytes > 0)) throw new KernelError('EINVAL', `cannot open ${path}: read-only, so it can be neither made nor extended`);
+  if (wantBytes % BLOCK_BYTES !== 0)
+    throw new KernelError('EINVAL', `cannot open ${path}: size ${wantBytes} is no multiple of ${BLOCK_BYTES}`);
+  if (readOnly && (create || wantBytes > 0))
+    throw new KernelError('EINVAL', `cannot open ${path}: read-only, so it can be neither made nor extended`);
 
   const { fd, isNew } = openFd(path, readOnly, create);
   let lock: FileLock | null = null;
@@ -66,7 +68,8 @@ export async function openFileDevice(arena: Arena, path: string, options: FileDe
     const sizeBytes = Math.max(Number(stat.size), wantBytes);
     if (sizeBytes > Number(stat.size)) fs.ftruncateSync(fd, sizeBytes);
     if (sizeBytes === 0) throw new KernelError('EINVAL', `cannot open ${path}: the file is empty, and no size is given`);
-    if (sizeBytes % BLOCK_BYTES !== 0) throw new KernelError('EINVAL', `cannot open ${path}: its size ${sizeBytes} is no multiple of ${BLOCK_BYTES}`);
+    if (sizeBytes % BLOCK_BYTES !== 0)
+      throw new KernelError('EINVAL', `cannot open ${path}: its size ${sizeBytes} is no multiple of ${BLOCK_BYTES}`);
     return new FileDevice({ arena, path, fd, lock, sizeBytes, readOnly, io });
   } catch (cause) {
     fs.closeSync(fd);

@@ -103,9 +103,7 @@ class ThreadedFileIo implements FileIo {
     let rest = views;
     let at = position;
     while (rest.length > 0) {
-      const moved = await new Promise<number>((resolve) =>
-        start(rest, at, (error, n) => resolve(error === null ? n : deviceErrno(error))),
-      );
+      const moved = await new Promise<number>((resolve) => start(rest, at, (error, n) => resolve(error === null ? n : deviceErrno(error))));
       if (moved <= 0) return moved === 0 ? -Errno.EIO : moved;
       rest = after(rest, moved);
       at += moved;
