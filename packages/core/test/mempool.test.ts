@@ -129,7 +129,7 @@ describe('Mempool (M19)', () => {
       name: 'test',
       nrElements: 1,
       create: () => ({}),
-      tryAllocate: () => (nrLeft > 0 ? (nrLeft--, {}) : null),
+      tryAllocate: () => (nrLeft-- > 0 ? {} : null),
       clock,
     });
     const held = pool.tryGet(task) as object;
