@@ -21,7 +21,9 @@ export interface FormatSwapOptions {
 export async function formatSwap(kernel: Kernel, device: BlockDevice, options: FormatSwapOptions = {}): Promise<SwapHeader> {
   const sizePages = Math.floor(device.sizeBytes / PAGE_SIZE);
   if (sizePages < MIN_SWAP_PAGES) {
-    throw new KernelError('EINVAL', `${device.name} has ${sizePages} pages: a swap area needs ${MIN_SWAP_PAGES}`, { details: { sizePages } });
+    throw new KernelError('EINVAL', `${device.name} has ${sizePages} pages: a swap area needs ${MIN_SWAP_PAGES}`, {
+      details: { sizePages },
+    });
   }
   if (device.readOnly) throw new KernelError('EROFS', `${device.name} is read-only and cannot become a swap area`);
   if (device.holder !== null) throw new KernelError('EBUSY', `${device.name} is in use by ${device.holder}; it cannot be made a swap area`);
@@ -46,7 +48,8 @@ export async function formatSwap(kernel: Kernel, device: BlockDevice, options: F
  */
 export async function readSwapHeader(kernel: Kernel, device: BlockDevice): Promise<SwapHeader> {
   const sizePages = Math.floor(device.sizeBytes / PAGE_SIZE);
-  if (sizePages < 2) throw new KernelError('EINVAL', `${device.name} has ${device.sizeBytes} bytes: too small for a swap header and a page`);
+  if (sizePages < 2)
+    throw new KernelError('EINVAL', `${device.name} has ${device.sizeBytes} bytes: too small for a swap header and a page`);
   return withHeaderPage(kernel, device, async (page) => {
     await transfer(kernel, device, page, BioOp.READ);
     return parseSwapHeader(page.bytes, sizePages, device.name);

@@ -59,9 +59,11 @@ export interface SwapHeaderFields {
 export function encodeSwapHeader(page: Uint8Array, fields: SwapHeaderFields): void {
   const label = utf8(fields.label ?? '');
   const bad = fields.badPages ?? [];
-  if (label.length >= LABEL_BYTES || label.includes(0)) throw new KernelError('EINVAL', `swap label ${JSON.stringify(fields.label)} is over 15 bytes or has a NUL`);
+  if (label.length >= LABEL_BYTES || label.includes(0))
+    throw new KernelError('EINVAL', `swap label ${JSON.stringify(fields.label)} is over 15 bytes or has a NUL`);
   if (fields.uuid.length !== 16) throw new KernelError('EINVAL', `a uuid has 16 bytes, not ${fields.uuid.length}`);
-  if (bad.length > MAX_BAD_PAGES || bad.some((n) => n < 1 || n > fields.lastPage)) throw new KernelError('EINVAL', 'a bad page is out of range, or there are too many');
+  if (bad.length > MAX_BAD_PAGES || bad.some((n) => n < 1 || n > fields.lastPage))
+    throw new KernelError('EINVAL', 'a bad page is out of range, or there are too many');
   page.fill(0, VERSION_OFFSET, PAGE_SIZE);
   const view = new DataView(page.buffer, page.byteOffset, PAGE_SIZE);
   view.setUint32(VERSION_OFFSET, 1, true);
@@ -69,7 +71,7 @@ export function encodeSwapHeader(page: Uint8Array, fields: SwapHeaderFields): vo
   view.setUint32(NR_BAD_OFFSET, bad.length, true);
   page.set(fields.uuid, UUID_OFFSET);
   page.set(label, LABEL_OFFSET);
-  bad.forEach((pageIndex, i) => view.setUint32(BAD_PAGES_OFFSET + 4 * i, pageIndex, true));
+  for (const [i, pageIndex] of bad.entries()) view.setUint32(BAD_PAGES_OFFSET + 4 * i, pageIndex, true);
   page.set(utf8(MAGIC), MAGIC_OFFSET);
 }
 

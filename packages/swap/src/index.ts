@@ -17,7 +17,16 @@
  * @packageDocumentation
  */
 export { type FormatSwapOptions, formatSwap, readSwapHeader } from './format.js';
-export { encodeSwapHeader, formatUuid, MAX_BAD_PAGES, MIN_SWAP_PAGES, parseSwapHeader, parseUuid, type SwapHeader, type SwapHeaderFields } from './header.js';
+export {
+  encodeSwapHeader,
+  formatUuid,
+  MAX_BAD_PAGES,
+  MIN_SWAP_PAGES,
+  parseSwapHeader,
+  parseUuid,
+  type SwapHeader,
+  type SwapHeaderFields,
+} from './header.js';
 export { PagedBuffer, type PagedBufferOptions } from './paged-buffer.js';
 export { type ElementType, type NumericArray, PagedView } from './paged-view.js';
 export { swap } from './plugin.js';

@@ -201,7 +201,10 @@ export class PagedBuffer implements AsyncIterable<Uint8Array> {
         if (done === source.length) break;
       } else if (pfn !== RETRY) throw this.#error('write', index, pfn);
       this.#checkOpen('write');
-      page = this.#acquireForWrite(Math.floor((offsetBytes + done) / PAGE_SIZE), Math.min(PAGE_SIZE - ((offsetBytes + done) % PAGE_SIZE), source.length - done));
+      page = this.#acquireForWrite(
+        Math.floor((offsetBytes + done) / PAGE_SIZE),
+        Math.min(PAGE_SIZE - ((offsetBytes + done) % PAGE_SIZE), source.length - done),
+      );
     }
     return source.length;
   }
@@ -263,7 +266,10 @@ export class PagedBuffer implements AsyncIterable<Uint8Array> {
     const swap = this.#kernel.swap;
     const isFull = errno === -Errno.ENOMEM && swap !== null && swap.areas().length > 0 && swap.nrFreeSlots === 0;
     const offsetBytes = index * PAGE_SIZE;
-    if (isFull) return new KernelError('ENOSPC', `${doing} ${this.name} at ${offsetBytes}: swap is full and nothing can be freed`, { details: { offsetBytes } });
+    if (isFull)
+      return new KernelError('ENOSPC', `${doing} ${this.name} at ${offsetBytes}: swap is full and nothing can be freed`, {
+        details: { offsetBytes },
+      });
     return new KernelError(errnoName(errno), `${doing} ${this.name} at ${offsetBytes}`, { details: { offsetBytes } });
   }
 }

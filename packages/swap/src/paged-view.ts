@@ -45,7 +45,10 @@ export class PagedView {
     this.length = length ?? Math.floor((buffer.sizeBytes - offsetBytes) / this.elementBytes);
     const fits = Number.isSafeInteger(this.length) && this.length >= 0 && offsetBytes + this.length * this.elementBytes <= buffer.sizeBytes;
     if (!Number.isSafeInteger(offsetBytes) || offsetBytes < 0 || offsetBytes % this.elementBytes !== 0 || !fits) {
-      throw new KernelError('EINVAL', `a ${type} view of ${this.length} elements at ${offsetBytes} does not lie aligned in ${buffer.name} (${buffer.sizeBytes} bytes)`);
+      throw new KernelError(
+        'EINVAL',
+        `a ${type} view of ${this.length} elements at ${offsetBytes} does not lie aligned in ${buffer.name} (${buffer.sizeBytes} bytes)`,
+      );
     }
   }
 

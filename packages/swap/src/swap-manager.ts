@@ -175,7 +175,7 @@ export class SwapManager implements SwapSubsystem {
 
   async swapOn(device: BlockDevice, options: SwapOnOptions): Promise<SwapAreaInfo> {
     const kernel = this.#kernel;
-    const number = this.#areas.findIndex((active) => active === null);
+    const number = this.#areas.indexOf(null);
     const free = number >= 0 ? number : this.#areas.length;
     if (free >= MAX_AREAS) throw new KernelError('EBUSY', `there are ${MAX_AREAS} swap areas already; ${device.name} is one too many`);
     if (device.holder !== null) throw new KernelError('EBUSY', `${device.name} is in use by ${device.holder}, so it cannot be a swap area`);
@@ -186,7 +186,10 @@ export class SwapManager implements SwapSubsystem {
     const pinned = await hooks.swapActivate(kernel.task, device, { user: 'swap', nrUnits: writebackPages(kernel.memory.nrFrames) });
     const undo: (() => void | Promise<void>)[] = [() => pinned.release()];
     try {
-      const charge = kernel.memory.chargeStanding(`requests of swap area ${device.name}`, Math.ceil(SwapWriter.bytesFor(kernel.memory.nrFrames) / PAGE_SIZE));
+      const charge = kernel.memory.chargeStanding(
+        `requests of swap area ${device.name}`,
+        Math.ceil(SwapWriter.bytesFor(kernel.memory.nrFrames) / PAGE_SIZE),
+      );
       undo.push(() => charge.free());
       const area = new SwapArea({
         memory: kernel.memory,
@@ -243,9 +246,13 @@ export class SwapManager implements SwapSubsystem {
     const { memFree, cached } = this.#kernel.meminfo();
     const room = memFree + cached + this.nrFreeSlots - area.slots.nrFree;
     if (wanted > room) {
-      throw new KernelError('ENOMEM', `swap off ${area.name}: ${wanted} pages must come back and there is room for ${room}; nothing was changed`, {
-        details: { wantedPages: wanted, roomPages: room },
-      });
+      throw new KernelError(
+        'ENOMEM',
+        `swap off ${area.name}: ${wanted} pages must come back and there is room for ${room}; nothing was changed`,
+        {
+          details: { wantedPages: wanted, roomPages: room },
+        },
+      );
     }
   }
 
@@ -275,7 +282,8 @@ export class SwapManager implements SwapSubsystem {
 
   /** Frees pages that were read ahead and belong to nobody: after a swapoff there are none with an owner. */
   #dropUnmapped({ area }: ActiveArea): void {
-    for (let slot = 1; slot < area.slots.nrSlots && area.nrCached > 0; slot++) if (area.frameOf(slot) >= 0) this.freeEntry(area.entryOf(slot));
+    for (let slot = 1; slot < area.slots.nrSlots && area.nrCached > 0; slot++)
+      if (area.frameOf(slot) >= 0) this.freeEntry(area.entryOf(slot));
   }
 
   async #remove(active: ActiveArea): Promise<void> {
@@ -335,4 +343,3 @@ function infoOf({ area }: ActiveArea): SwapAreaInfo {
     metadataFrames: area.metadataFrames,
   };
 }
-

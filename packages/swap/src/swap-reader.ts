@@ -5,7 +5,20 @@
  * and become a buffer's page when it faults on them. The window starts at 8 pages, doubles when three quarters of what
  * was read ahead has been used (or nothing was and faults follow each other), and halves when less than half has been.
  */
-import { Errno, isPromise, Gfp, type Memory, type MaybePromise, type NegErrno, PG, type Pfn, PutBack, type Reclaim, TaskContext, WaitQueue } from '@tidemark/core';
+import {
+  Errno,
+  isPromise,
+  Gfp,
+  type Memory,
+  type MaybePromise,
+  type NegErrno,
+  PG,
+  type Pfn,
+  PutBack,
+  type Reclaim,
+  TaskContext,
+  WaitQueue,
+} from '@tidemark/core';
 import { READAHEAD_MAX_PAGES, READAHEAD_START_PAGES } from './params.js';
 import type { SwapArea } from './swap-area.js';
 

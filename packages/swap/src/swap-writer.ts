@@ -11,7 +11,18 @@
  *
  * A write that fails is tried page by page; a page that fails alone stays in memory, dirty, and its slot is bad from then on.
  */
-import { type Memory, type NegErrno, PG, type Pfn, type Reclaim, type TaskContext, type TracePoints, WaitQueue, WRITE_AGAIN, isPromise } from '@tidemark/core';
+import {
+  type Memory,
+  type NegErrno,
+  PG,
+  type Pfn,
+  type Reclaim,
+  type TaskContext,
+  type TracePoints,
+  WaitQueue,
+  WRITE_AGAIN,
+  isPromise,
+} from '@tidemark/core';
 import { FLUSH_FAILURES_MAX, RUN_PAGES, writebackPages } from './params.js';
 import type { SwapArea } from './swap-area.js';
 

@@ -78,7 +78,8 @@ export class BlockDevice {
     bio.markSubmitted();
     const refused = this.#check(bio);
     if (refused !== 0) bio.end(refused);
-    else if (bio.op === BioOp.FLUSH && !this.can.flush) bio.end(0); // it keeps nothing back that could be flushed
+    else if (bio.op === BioOp.FLUSH && !this.can.flush)
+      bio.end(0); // it keeps nothing back that could be flushed
     else this.ops.submit(bio);
   }
 

@@ -49,7 +49,8 @@ export class DeviceCache {
 
   /** @throws KernelError EINVAL for a device smaller than a page, ENOMEM. */
   constructor(parts: PageCacheParts, task: TaskContext, device: BlockDevice, hook: WriteoutHook) {
-    if (device.sizeBytes < PAGE_SIZE) throw new KernelError('EINVAL', `${device.name} has ${device.sizeBytes} bytes: too small for a page cache`);
+    if (device.sizeBytes < PAGE_SIZE)
+      throw new KernelError('EINVAL', `${device.name} has ${device.sizeBytes} bytes: too small for a page cache`);
     this.#task = task;
     this.#device = device;
     this.#io = new DeviceIo(parts.memory, device, READ_UNITS);
@@ -95,7 +96,8 @@ export class DeviceCache {
   }
 
   #check(offsetBytes: number, doing: string): void {
-    if (!Number.isSafeInteger(offsetBytes) || offsetBytes < 0) throw new KernelError('EINVAL', `${doing} ${this.#device.name} at ${offsetBytes}: no such offset`);
+    if (!Number.isSafeInteger(offsetBytes) || offsetBytes < 0)
+      throw new KernelError('EINVAL', `${doing} ${this.#device.name} at ${offsetBytes}: no such offset`);
   }
 
   #unwrap(status: number, doing: string): number {

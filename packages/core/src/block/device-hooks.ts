@@ -50,7 +50,8 @@ class PinnedDevice implements PinnedFile {
  */
 export async function pinBlockDevice(memory: Memory, device: BlockDevice, spec: PinSpec): Promise<PinnedFile> {
   if (device.readOnly) throw new KernelError('EROFS', `${device.name} is read-only and cannot be pinned for ${spec.user}`);
-  if (device.sizeBytes < PAGE_SIZE) throw new KernelError('EINVAL', `${device.name} has ${device.sizeBytes} bytes: too small to be pinned for ${spec.user}`);
+  if (device.sizeBytes < PAGE_SIZE)
+    throw new KernelError('EINVAL', `${device.name} has ${device.sizeBytes} bytes: too small to be pinned for ${spec.user}`);
   device.hold(spec.user);
   try {
     return new PinnedDevice(new DeviceIo(memory, device, spec.nrUnits), spec.nrUnits);
@@ -94,7 +95,8 @@ export function createDeviceHooks(memory: Memory, spec: DeviceHooksSpec): { swap
       name: spec.name,
       claims,
       footprint: (backing) => spec.footprint(backing as BlockDevice),
-      writeout: (task, backing, offsetBytes, pfns, from, count) => writerOf(backing as BlockDevice).write(task, offsetBytes, pfns, from, count),
+      writeout: (task, backing, offsetBytes, pfns, from, count) =>
+        writerOf(backing as BlockDevice).write(task, offsetBytes, pfns, from, count),
       sync: (task, backing) => writerOf(backing as BlockDevice).flush(task),
     },
   };

@@ -96,7 +96,16 @@ export class DeviceIo {
   }
 
   /** Submits as far as there are bios. @returns pages submitted, of `count`. */
-  #submitFrom(transfer: Transfer, task: TaskContext, op: BioOp, offsetBytes: number, pfns: Uint32Array, from: number, count: number, done: number): number {
+  #submitFrom(
+    transfer: Transfer,
+    task: TaskContext,
+    op: BioOp,
+    offsetBytes: number,
+    pfns: Uint32Array,
+    from: number,
+    count: number,
+    done: number,
+  ): number {
     let at = done;
     while (at < count && transfer.status === 0) {
       const bio = this.#pool.tryGet();
@@ -106,7 +115,17 @@ export class DeviceIo {
     return count;
   }
 
-  #submitOne(transfer: Transfer, bio: Bio, task: TaskContext, op: BioOp, offsetBytes: number, pfns: Uint32Array, from: number, count: number, at: number): number {
+  #submitOne(
+    transfer: Transfer,
+    bio: Bio,
+    task: TaskContext,
+    op: BioOp,
+    offsetBytes: number,
+    pfns: Uint32Array,
+    from: number,
+    count: number,
+    at: number,
+  ): number {
     const end = Math.min(at + this.#pagesPerBio, count);
     bio.start(op, offsetBytes + at * PAGE_SIZE, task);
     for (let i = at; i < end; i++) bio.addSegment(pfns[from + i] * 2 ** PAGE_SHIFT, PAGE_SIZE);
@@ -117,7 +136,16 @@ export class DeviceIo {
     return end;
   }
 
-  async #submitRest(transfer: Transfer, task: TaskContext, op: BioOp, offsetBytes: number, pfns: Uint32Array, from: number, count: number, done: number): Promise<0 | NegErrno> {
+  async #submitRest(
+    transfer: Transfer,
+    task: TaskContext,
+    op: BioOp,
+    offsetBytes: number,
+    pfns: Uint32Array,
+    from: number,
+    count: number,
+    done: number,
+  ): Promise<0 | NegErrno> {
     let at = done;
     while (at < count && transfer.status === 0) {
       const bio = await this.#pool.get(task);

@@ -79,7 +79,14 @@ export interface WriteoutHook {
    * Writes `count` dirty frames to consecutive pages of `backing` from byte `offsetBytes` on (a multiple of 4096).
    * @returns 0 or a negative errno, as `PinnedFile.swapOut`.
    */
-  writeout(task: TaskContext, backing: object, offsetBytes: number, pfns: Uint32Array, from: number, count: number): MaybePromise<0 | NegErrno>;
+  writeout(
+    task: TaskContext,
+    backing: object,
+    offsetBytes: number,
+    pfns: Uint32Array,
+    from: number,
+    count: number,
+  ): MaybePromise<0 | NegErrno>;
   /** Makes what was written durable. */
   sync(task: TaskContext, backing: object): MaybePromise<0 | NegErrno>;
 }

@@ -30,7 +30,20 @@ import { createKernelContainer, type DependencyContainer, resolveEach } from './
 import { type MemInfo, meminfo } from './meminfo.js';
 import { orderPlugins, type Plugin } from './plugin.js';
 import type { SwapAreaInfo, SwapOnOptions, SwapSubsystem } from './swap-subsystem.js';
-import { BLOCK_DRIVER, CLOCK, KERNEL, MEMORY, RANDOM, REPLACEMENT_POLICY, SCHEDULER, SHRINKER, SWAP_HOOKS, SWAP_SUBSYSTEM, TRACE, WRITEOUT_HOOK } from './tokens.js';
+import {
+  BLOCK_DRIVER,
+  CLOCK,
+  KERNEL,
+  MEMORY,
+  RANDOM,
+  REPLACEMENT_POLICY,
+  SCHEDULER,
+  SHRINKER,
+  SWAP_HOOKS,
+  SWAP_SUBSYSTEM,
+  TRACE,
+  WRITEOUT_HOOK,
+} from './tokens.js';
 import { type VmStat, vmstat } from './vmstat.js';
 
 const SHUTDOWN_TIMEOUT_MS = 5_000;
@@ -234,6 +247,7 @@ export class Kernel {
 
 function claimant<T extends { readonly name: string; claims(backing: object): boolean }>(hooks: T[], backing: object, doing: string): T {
   const hook = hooks.find((candidate) => candidate.claims(backing));
-  if (hook === undefined) throw new KernelError('EOPNOTSUPP', `cannot ${doing}: no package claims it (asked ${hooks.map((h) => h.name).join(', ')})`);
+  if (hook === undefined)
+    throw new KernelError('EOPNOTSUPP', `cannot ${doing}: no package claims it (asked ${hooks.map((h) => h.name).join(', ')})`);
   return hook;
 }

@@ -128,4 +128,3 @@ export class Buddy {
     return this.frames.nrFrames - this.nrFree;
   }
 }
-

@@ -47,9 +47,13 @@ export class Memory {
   constructor(nrFrames: number, trace: TracePoints = new TracePoints(), watermarks: WatermarkOptions = {}) {
     const least = leastFrames(watermarks);
     if (nrFrames < least) {
-      throw new KernelError('ENOMEM', `a kernel cannot work in ${formatSize(nrFrames * PAGE_SIZE)}: the minimum is ${formatSize(least * PAGE_SIZE)}`, {
-        details: { minimumBytes: least * PAGE_SIZE, memoryBytes: nrFrames * PAGE_SIZE },
-      });
+      throw new KernelError(
+        'ENOMEM',
+        `a kernel cannot work in ${formatSize(nrFrames * PAGE_SIZE)}: the minimum is ${formatSize(least * PAGE_SIZE)}`,
+        {
+          details: { minimumBytes: least * PAGE_SIZE, memoryBytes: nrFrames * PAGE_SIZE },
+        },
+      );
     }
     this.arena = new Arena(nrFrames);
     this.frames = new FrameTable(nrFrames);
@@ -87,7 +91,8 @@ export class Memory {
    */
   async allocStanding(task: TaskContext, owner: string, nrFrames: number): Promise<StandingMemory> {
     const order = Math.ceil(Math.log2(Math.max(nrFrames, 1)));
-    if (order > MAX_ORDER) throw new KernelError('EINVAL', `${owner} wants ${nrFrames} contiguous frames: the largest block is ${1 << MAX_ORDER}`);
+    if (order > MAX_ORDER)
+      throw new KernelError('EINVAL', `${owner} wants ${nrFrames} contiguous frames: the largest block is ${1 << MAX_ORDER}`);
     for (let attempt = 0; attempt <= BLOCK_ATTEMPTS; attempt++) {
       const pfn = this.allocator.allocBlock(task, order, Gfp.STANDING | Gfp.ZERO);
       if (pfn >= 0) return this.#standingMemory(owner, pfn, order);
@@ -133,7 +138,8 @@ export class Memory {
     const pfns = new Uint32Array(nrFrames);
     for (let i = 0; i < nrFrames; i++) {
       let pfn = this.allocator.allocPage(this.#kernelTask, gfp | Gfp.ZERO);
-      if (pfn < 0 && (this.allocator.reclaimer?.cleanPass(nrFrames - i) ?? 0) > 0) pfn = this.allocator.allocPage(this.#kernelTask, gfp | Gfp.ZERO);
+      if (pfn < 0 && (this.allocator.reclaimer?.cleanPass(nrFrames - i) ?? 0) > 0)
+        pfn = this.allocator.allocPage(this.#kernelTask, gfp | Gfp.ZERO);
       if (pfn < 0) {
         for (let k = 0; k < i; k++) this.allocator.freePage(pfns[k]);
         throw this.shortOf(owner, nrFrames);
@@ -178,4 +184,3 @@ function leastFrames(watermarks: WatermarkOptions): number {
   while (frames < computeWatermarks(frames).high + HEADROOM_FRAMES) frames++;
   return frames;
 }
-

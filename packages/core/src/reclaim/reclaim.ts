@@ -274,4 +274,3 @@ export class Reclaim implements Reclaimer {
     };
   }
 }
-
