@@ -9,7 +9,6 @@
  *
  * @packageDocumentation
  */
-import os from 'node:os';
 import { isKernelError } from '@tidemark/core';
 import { Command, CommanderError } from 'commander';
 import { demoCommand } from './demo-command.js';
@@ -29,10 +28,6 @@ Sizes: bytes, or a whole number with KiB, MiB, GiB, TiB (K, M, G, T mean the sam
 /** Runs one command line, without `node` and script name. */
 export async function main(argv: readonly string[]): Promise<ExitCode> {
   const program = createProgram();
-  process.stdout.once('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-    process.exit(128 + os.constants.signals.SIGPIPE); // whoever read has gone
-  });
   try {
     await program.parseAsync(argv, { from: 'user' });
     return ExitCode.DONE;

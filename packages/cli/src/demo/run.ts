@@ -52,10 +52,10 @@ export async function runDemo(options: DemoOptions, progress: Progress): Promise
     removeFolder();
   });
   try {
-    progress.say(describe(source, options.inputPath === undefined));
     const kernel = await Kernel.boot({ memory: options.memoryBytes, plugins: [host, swap, nbd], name: 'demo' });
     try {
       const buffer = await swappedBuffer(kernel, folder, options.workingSetBytes);
+      progress.say(describe(source, options.inputPath === undefined));
       const measured = await work(kernel, buffer, source, progress);
       buffer.close();
       const { leakedFrames, leakedTimers, problems } = await kernel.shutdown();
