@@ -6,7 +6,7 @@
  */
 import { KernelError, type NegErrno } from '../base/errno.js';
 import { isPromise, type MaybePromise } from '../base/maybe-promise.js';
-import { PAGE_SHIFT, PAGE_SIZE } from '../base/size.js';
+import { PAGE_SIZE } from '../base/size.js';
 import type { Memory } from '../mm/memory.js';
 import { Semaphore } from '../task/semaphore.js';
 import type { TaskContext } from '../task/task-context.js';
@@ -128,7 +128,7 @@ export class DeviceIo {
   ): number {
     const end = Math.min(at + this.#pagesPerBio, count);
     bio.start(op, offsetBytes + at * PAGE_SIZE, task);
-    for (let i = at; i < end; i++) bio.addSegment(pfns[from + i] * 2 ** PAGE_SHIFT, PAGE_SIZE);
+    for (let i = at; i < end; i++) bio.addSegment(pfns[from + i] * PAGE_SIZE, PAGE_SIZE);
     bio.owner = transfer;
     bio.onEnd = this.#onEnd;
     transfer.nrPending++;

@@ -83,16 +83,19 @@ class RamDisk implements BlockDeviceOps {
   }
 
   #transfer(bio: Bio): 0 | NegErrno {
-    let offset = bio.offsetBytes;
+    let index = Math.floor(bio.offsetBytes / CHUNK_BYTES);
+    let inChunk = bio.offsetBytes - index * CHUNK_BYTES;
+    let chunk = this.#chunks.get(index);
     for (let i = 0; i < bio.nrSegments; i++) {
       const memory = this.#arena.chunkOf(bio.addresses[i]);
       const start = this.#arena.offsetInChunk(bio.addresses[i]);
       const end = start + bio.lengths[i];
       for (let at = start; at < end; ) {
-        const index = Math.floor(offset / CHUNK_BYTES);
-        const inChunk = offset % CHUNK_BYTES;
+        if (inChunk === CHUNK_BYTES) {
+          chunk = this.#chunks.get(++index);
+          inChunk = 0;
+        }
         const length = Math.min(CHUNK_BYTES - inChunk, end - at);
-        let chunk = this.#chunks.get(index);
         if (bio.op === BioOp.READ) {
           if (chunk === undefined) memory.fill(0, at, at + length);
           else memory.set(chunk.subarray(inChunk, inChunk + length), at);
@@ -102,7 +105,7 @@ class RamDisk implements BlockDeviceOps {
           chunk.set(memory.subarray(at, at + length), inChunk);
         }
         at += length;
-        offset += length;
+        inChunk += length;
       }
     }
     return 0;

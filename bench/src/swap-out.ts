@@ -1,0 +1,80 @@
+/**
+ * Swapping pages out to a RAM disk against plain copying of the same pages in the same order: what reclaim, slots and the block layer
+ * cost beside the copy that there has to be. Once with the lists in the order of the frames, once shuffled.
+ */
+import { Kernel, type Memory, PAGE_SIZE, PageKind } from '@tidemark/core';
+import { host } from '@tidemark/core/host';
+import { PagedBuffer, swap } from '@tidemark/swap';
+import { type Bench, compare, type Row, round, timePer } from './harness.js';
+import { oldest, shuffleLists } from './lists.js';
+
+const MEMORY_BYTES = 64 * 2 ** 20;
+const SWAP_BYTES = 64 * 2 ** 20;
+const NR_PAGES = 12_000;
+const NR_VICTIMS = 8_192;
+const BATCH = 32;
+
+export const swapOut: Bench = {
+  name: 'swap',
+  async *run(): AsyncGenerator<Row> {
+    for (const isShuffled of [false, true]) {
+      const kernel = await Kernel.boot({ memory: MEMORY_BYTES, plugins: [host, swap] });
+      await kernel.swapOn(await kernel.openBlockDevice(`mem:${SWAP_BYTES}`), { format: true });
+      const { counters } = kernel.memory;
+      const platter = new Uint8Array(SWAP_BYTES).fill(1);
+      let victims = await prepare(kernel, isShuffled, 1);
+      let seed = 1;
+      let written = 0;
+      const result = await compare(
+        async () => {
+          const before = counters.pswpout;
+          const start = performance.now();
+          while (counters.pswpout - before < NR_VICTIMS) {
+            if (kernel.reclaim.shrink(BATCH, true, false) === 0) throw new Error('nothing could be swapped out');
+          }
+          const seconds = (performance.now() - start) / 1e3;
+          const speed = ((counters.pswpout - before) * PAGE_SIZE) / 2 ** 20 / seconds;
+          victims = await prepare(kernel, isShuffled, ++seed);
+          return speed;
+        },
+        () => {
+          const nsPerPage = timePer(NR_VICTIMS, () => copyAll(kernel.memory, victims, platter, written));
+          written += NR_VICTIMS;
+          return (PAGE_SIZE / 2 ** 20) * (1e9 / nsPerPage);
+        },
+      );
+      yield {
+        bench: this.name,
+        what: `swap-out to a RAM disk ÷ copying the pages, lists ${isShuffled ? 'shuffled' : 'in the order of frames'}`,
+        unit: '×',
+        target: { relation: '≥', limit: 0.5 },
+        ...result,
+        ours: `${round(result.ours)} MiB/s`,
+        peer: `${round(result.peer)} MiB/s`,
+      };
+      await kernel.shutdown();
+    }
+  },
+};
+
+const buffers = new WeakMap<Kernel, PagedBuffer>();
+
+/** A new buffer with every page in memory and dirty. @returns the pages that go first. */
+async function prepare(kernel: Kernel, isShuffled: boolean, seed: number): Promise<Uint32Array> {
+  buffers.get(kernel)?.close();
+  const buffer = await PagedBuffer.create(kernel, { sizeBytes: NR_PAGES * PAGE_SIZE });
+  buffers.set(kernel, buffer);
+  const page = new Uint8Array(PAGE_SIZE);
+  for (let i = 0; i < NR_PAGES; i++) {
+    page.fill((i % 255) + 1);
+    await buffer.write(i * PAGE_SIZE, page);
+  }
+  if (isShuffled) shuffleLists(kernel, seed);
+  return oldest(kernel, PageKind.ANON, NR_VICTIMS);
+}
+
+function copyAll({ arena }: Memory, pfns: Uint32Array, platter: Uint8Array, first: number): number {
+  const nrSlots = platter.length / PAGE_SIZE;
+  for (let i = 0; i < pfns.length; i++) arena.copyOut(pfns[i], 0, platter, ((first + i) % nrSlots) * PAGE_SIZE, PAGE_SIZE);
+  return platter[0];
+}
