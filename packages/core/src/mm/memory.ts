@@ -21,6 +21,8 @@ import { XArrayNodes } from './xarray-nodes.js';
 const HEADROOM_FRAMES = 32;
 /** Times a contiguous block is reclaimed for before it is refused. */
 const BLOCK_ATTEMPTS = 16;
+/** Reclaims in a row that free nothing, with nothing in flight, before room is given up. */
+const ROOM_ATTEMPTS = 3;
 
 /** Room for JS objects, paid for in frames. */
 export interface StandingCharge {
@@ -93,13 +95,37 @@ export class Memory {
     const order = Math.ceil(Math.log2(Math.max(nrFrames, 1)));
     if (order > MAX_ORDER)
       throw new KernelError('EINVAL', `${owner} wants ${nrFrames} contiguous frames: the largest block is ${1 << MAX_ORDER}`);
-    for (let attempt = 0; attempt <= BLOCK_ATTEMPTS; attempt++) {
+    for (let fruitless = 0; ; fruitless++) {
+      await this.makeRoom(task, 1 << order);
       const pfn = this.allocator.allocBlock(task, order, Gfp.STANDING | Gfp.ZERO);
       if (pfn >= 0) return this.#standingMemory(owner, pfn, order);
       if (task.checkSignal() !== 0) throw new KernelError('EINTR', `${owner} gave up waiting for memory`);
-      if (attempt < BLOCK_ATTEMPTS) await this.allocator.reclaimer?.directReclaim(task, 1 << order);
+      if (fruitless === BLOCK_ATTEMPTS) throw this.shortOf(owner, 1 << order);
+      await this.#reclaimSome(task, 1 << order); // there is enough, but not in one piece
     }
-    throw this.shortOf(owner, 1 << order);
+  }
+
+  /**
+   * Reclaims until `nrFrames` are free above the ordinary floor, waiting for writeout in flight. Ends early if nothing more can be freed
+   * or the task's signal aborts; whoever takes the frames then says what is short.
+   */
+  async makeRoom(task: TaskContext, nrFrames: number): Promise<void> {
+    const { allocator } = this;
+    for (let fruitless = 0; fruitless < ROOM_ATTEMPTS && allocator.nrFree - nrFrames < allocator.floorOf(task); ) {
+      if (task.checkSignal() !== 0) return;
+      if (await this.#reclaimSome(task, nrFrames)) fruitless = 0;
+      else fruitless++;
+    }
+  }
+
+  /** @returns false if nothing was freed and nothing was in flight. */
+  async #reclaimSome(task: TaskContext, nrFrames: number): Promise<boolean> {
+    const { reclaimer } = this.allocator;
+    if (reclaimer === null) return false;
+    if ((await reclaimer.directReclaim(task, nrFrames)) > 0) return true;
+    if (!reclaimer.isWriteoutInFlight) return false;
+    await reclaimer.progress.wait(task);
+    return true;
   }
 
   #standingMemory(owner: string, pfn: Pfn, order: number): StandingMemory {

@@ -135,12 +135,19 @@ export class PageAllocator {
     return this.#nrAllocated - this.#buddy.nrUsed;
   }
 
+  /** The marks as they would be with `addedFrames` more in the accounts. */
+  watermarksWith(addedFrames: number): Watermarks {
+    const reservedFrames = this.reserve.limitFrames + addedFrames;
+    return computeWatermarks(this.frames.nrFrames, { ...this.#watermarkOptions, reservedFrames });
+  }
+
   /** Recomputes the marks after Σ limit changed. */
   updateWatermarks(): void {
-    const marks = computeWatermarks(this.frames.nrFrames, { ...this.#watermarkOptions, reservedFrames: this.reserve.limitFrames });
+    const marks = this.watermarksWith(0);
     this.#min = marks.min;
     this.#low = marks.low;
     this.#high = marks.high;
+    this.#handToWaiters(); // a lower floor may be all they waited for
   }
 
   /** Frames that must stay free for this task's ordinary allocations (M3). */

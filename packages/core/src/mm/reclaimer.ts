@@ -6,6 +6,7 @@ import type { MaybePromise } from '../base/maybe-promise.js';
 import type { Pfn } from './arena.js';
 import type { Cell } from './cell.js';
 import type { TaskContext } from '../task/task-context.js';
+import type { WaitQueue } from '../task/wait-queue.js';
 
 /** Upward calls of the page allocator. */
 export interface Reclaimer {
@@ -22,6 +23,8 @@ export interface Reclaimer {
   noteProgress(): void;
   /** True while a writeout is in flight whose end may free frames: then an allocation waits instead of failing (M1). */
   readonly isWriteoutInFlight: boolean;
+  /** Where to wait for some writeout to end. */
+  readonly progress: WaitQueue;
 }
 
 /** What an address space needs of the replacement policy: its pages come, go, and ask to go next. */

@@ -1,0 +1,64 @@
+/**
+ * Footprints (M5): the memory a node of the writeout graph declares, term by term, so that a refusal can name the largest.
+ *
+ *     standing   allocated at admission and kept: receive slots, block maps, pre-attached requests
+ *     in flight  what one unit holds at once, with all it cannot give back before the nodes under it finish, × units at once
+ *
+ * A footprint contains no other node's: each node charges its own account, whoever asked for the work.
+ */
+import { KernelError } from '../base/errno.js';
+
+/** One reason for memory. Frames. */
+export interface FootprintTerm {
+  /** `receive slot`, `request headers`. */
+  readonly what: string;
+  readonly frames: number;
+}
+
+/** What a node declares. */
+export interface NodeFootprint {
+  readonly standing: readonly FootprintTerm[];
+  /** Most that one unit holds at once beside what stands. */
+  readonly unit: readonly FootprintTerm[];
+  /** Units at once. */
+  readonly nrUnits: number;
+}
+
+/** Frames that stand. */
+export function standingFrames(footprint: NodeFootprint): number {
+  return sum(footprint.standing);
+}
+
+/** Frames one unit holds: need(n). */
+export function needFrames(footprint: NodeFootprint): number {
+  return sum(footprint.unit);
+}
+
+/** Frames of the node's account: need × units. */
+export function limitFrames(footprint: NodeFootprint): number {
+  return needFrames(footprint) * footprint.nrUnits;
+}
+
+/** Frames that n objects of a slab cache take at worst: the extra one is a page shared with others. */
+export function framesForObjects(nrObjects: number, objectsPerFrame: number): number {
+  return nrObjects === 0 ? 0 : Math.ceil(nrObjects / objectsPerFrame) + 1;
+}
+
+/** The largest term of a footprint, in flight counted for all units. */
+export function largestTerm(footprint: NodeFootprint): FootprintTerm | null {
+  const terms = [...footprint.standing, ...footprint.unit.map(({ what, frames }) => ({ what, frames: frames * footprint.nrUnits }))];
+  return terms.reduce<FootprintTerm | null>((largest, term) => (largest === null || term.frames > largest.frames ? term : largest), null);
+}
+
+/** @throws KernelError EINVAL naming the node and the term for what is no count of frames, or no units. */
+export function checkFootprint(name: string, footprint: NodeFootprint): void {
+  const isCount = (n: number, least: number): boolean => Number.isSafeInteger(n) && n >= least && n <= 2 ** 32;
+  for (const { what, frames } of [...footprint.standing, ...footprint.unit]) {
+    if (!isCount(frames, 0)) throw new KernelError('EINVAL', `${name} declares ${frames} frames for ${what}, which is no count of frames`);
+  }
+  if (!isCount(footprint.nrUnits, 1)) throw new KernelError('EINVAL', `${name} declares ${footprint.nrUnits} units; it needs one at least`);
+}
+
+function sum(terms: readonly FootprintTerm[]): number {
+  return terms.reduce((total, { frames }) => total + frames, 0);
+}
