@@ -2,7 +2,17 @@
  * The plugin: the driver of NBD devices, and their hooks. Both hooks work through bios that are attached when a device is pinned or
  * first written out to; the path below them takes nothing more (see `NbdDevice`), so a unit's footprint is 0 frames beside what stands.
  */
-import { BLOCK_DRIVER, type BlockDevice, createDeviceHooks, definePlugin, type DependencyContainer, instanceCachingFactory, MEMORY, SWAP_HOOKS, WRITEOUT_HOOK } from '@tidemark/core';
+import {
+  BLOCK_DRIVER,
+  type BlockDevice,
+  createDeviceHooks,
+  definePlugin,
+  type DependencyContainer,
+  instanceCachingFactory,
+  MEMORY,
+  SWAP_HOOKS,
+  WRITEOUT_HOOK,
+} from '@tidemark/core';
 import { NbdDevice } from './client/nbd-device.js';
 import { NbdDriver } from './client/nbd-driver.js';
 
@@ -16,7 +26,12 @@ export const nbd = definePlugin({
         owns: (device: BlockDevice) => device.ops instanceof NbdDevice,
         footprint: (device: BlockDevice) => {
           const { standingFrames, nrUnits } = device.ops as NbdDevice;
-          return { standingFrames, unitFrames: 0, nrUnits };
+          const { slotFrames } = c.resolve(MEMORY).sizes;
+          const standing = [
+            { what: 'receive slot', frames: slotFrames },
+            { what: 'requests and their headers', frames: standingFrames - slotFrames },
+          ];
+          return { standing, unit: [], nrUnits };
         },
       }),
     );

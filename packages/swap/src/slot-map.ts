@@ -6,7 +6,7 @@
  * Slot 0 is the header and always bad, so that 0 can mean "none". Slots come out of the current cluster of 256 in order, so that pages
  * that go out together lie together; when it is used up, a free cluster is looked for, then any with room.
  */
-import { Gfp, type FrameArray, type Memory } from '@tidemark/core';
+import { type FootprintTerm, Gfp, type FrameArray, PAGE_SIZE, type Memory } from '@tidemark/core';
 import { CLUSTER_SLOTS, CLUSTERS_SEARCHED } from './params.js';
 
 const FREE = 0;
@@ -50,6 +50,14 @@ export class SlotMap {
     this.#take(0, BAD);
     for (const slot of badPages) this.#take(slot, BAD);
     this.#nrBad = badPages.length;
+  }
+
+  /** What the map of `nrSlots` takes. */
+  static standingTerms(nrSlots: number): FootprintTerm[] {
+    return [
+      { what: 'slot map', frames: Math.ceil(nrSlots / PAGE_SIZE) },
+      { what: 'clusters', frames: Math.ceil((Math.ceil(nrSlots / CLUSTER_SLOTS) * 4) / PAGE_SIZE) },
+    ];
   }
 
   get nrFree(): number {

@@ -13,7 +13,9 @@ import {
   type Cell,
   CellTag,
   cellValue,
+  type FootprintTerm,
   type FrameArray,
+  PAGE_SIZE,
   frameCell,
   Gfp,
   type Memory,
@@ -92,6 +94,13 @@ export class SwapArea implements AddressSpace {
       for (const array of taken) array.free();
       throw error;
     }
+  }
+
+  /** What the tables of an area of `nrSlots` take. */
+  static standingTerms(nrSlots: number, checksum: boolean): FootprintTerm[] {
+    const words = (what: string, count: number): FootprintTerm => ({ what, frames: Math.ceil((count * 4) / PAGE_SIZE) });
+    const terms = [words('cells', nrSlots), words('zero bits', Math.ceil(nrSlots / 32)), ...SlotMap.standingTerms(nrSlots)];
+    return checksum ? [...terms, words('checksums', nrSlots)] : terms;
   }
 
   get metadataFrames(): number {

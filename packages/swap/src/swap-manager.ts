@@ -16,16 +16,20 @@ import {
   type NegErrno,
   PAGE_SIZE,
   PG,
+  type PinnedFile,
   type Pfn,
+  Semaphore,
   type StandingCharge,
   type SwapAreaInfo,
   type SwapEntry,
   type SwapOnOptions,
   type SwapSubsystem,
+  type WriteoutNode,
 } from '@tidemark/core';
 import type { AnonymousSpace } from './anonymous-space.js';
 
 import { formatSwap, readSwapHeader } from './format.js';
+import type { SwapHeader } from './header.js';
 import { TURN_PAGES, writebackPages } from './params.js';
 import { SwapArea } from './swap-area.js';
 import { SwapReader } from './swap-reader.js';
@@ -37,6 +41,7 @@ interface ActiveArea {
   readonly writer: SwapWriter;
   readonly reader: SwapReader;
   readonly charge: StandingCharge;
+  readonly node: WriteoutNode;
 }
 
 export class SwapManager implements SwapSubsystem {
@@ -48,6 +53,7 @@ export class SwapManager implements SwapSubsystem {
   #leftInTurn = TURN_PAGES;
   readonly #spaces = new Set<AnonymousSpace>();
   #isHooked = false;
+  readonly #swapOnTurn = new Semaphore(1, { kind: 'lock', name: 'swapon' });
 
   constructor(kernel: Kernel) {
     this.#kernel = kernel;
@@ -174,53 +180,87 @@ export class SwapManager implements SwapSubsystem {
   }
 
   async swapOn(device: BlockDevice, options: SwapOnOptions): Promise<SwapAreaInfo> {
+    const turn = await this.#swapOnTurn.acquire(this.#kernel.task); // one at a time: the number of an area is taken at the end
+    if (turn !== 0) throw errorFrom(turn, `swap on ${device.name}`);
+    try {
+      return await this.#swapOnNow(device, options);
+    } finally {
+      this.#swapOnTurn.release();
+    }
+  }
+
+  async #swapOnNow(device: BlockDevice, options: SwapOnOptions): Promise<SwapAreaInfo> {
     const kernel = this.#kernel;
-    const number = this.#areas.indexOf(null);
-    const free = number >= 0 ? number : this.#areas.length;
-    if (free >= MAX_AREAS) throw new KernelError('EBUSY', `there are ${MAX_AREAS} swap areas already; ${device.name} is one too many`);
+    const free = this.#areas.indexOf(null);
+    const number = free >= 0 ? free : this.#areas.length;
+    if (number >= MAX_AREAS) throw new KernelError('EBUSY', `there are ${MAX_AREAS} swap areas already; ${device.name} is one too many`);
     if (device.holder !== null) throw new KernelError('EBUSY', `${device.name} is in use by ${device.holder}, so it cannot be a swap area`);
-    const hooks = kernel.swapHooksOf(device, device.name);
     if (options.format) await formatSwap(kernel, device, { label: options.label, force: true });
     const header = await readSwapHeader(kernel, device);
+    const deviceNode = await kernel.writeoutNodeOf(device);
     const lastPage = Math.min(header.lastPage, MAX_SLOTS - 1);
-    const pinned = await hooks.swapActivate(kernel.task, device, { user: 'swap', nrUnits: writebackPages(kernel.memory.nrFrames) });
-    const undo: (() => void | Promise<void>)[] = [() => pinned.release()];
+    const unitsMax = writebackPages(kernel.memory.nrFrames);
+    const standing = SwapArea.standingTerms(lastPage + 1, options.checksum ?? false);
+    const node: WriteoutNode = {
+      name: `swap:${device.name}`,
+      kind: 'swap-area',
+      footprint: { standing: [...standing, { what: 'write runs', frames: writeRunFrames(kernel) }], unit: [], nrUnits: unitsMax },
+    };
+    let active: ActiveArea | null = null;
+    const prepare = async (): Promise<() => Promise<void>> => {
+      const pinned = await kernel.swapHooksOf(device, device.name).swapActivate(kernel.task, device, { user: 'swap', nrUnits: unitsMax });
+      const made = await this.#build(number, device, pinned, { ...header, lastPage }, options, node);
+      active = made;
+      return () => this.#dispose(made);
+    };
+    await kernel.reserves.admit(kernel.task, { candidates: [{ node, prepare }], edges: [[node, deviceNode]] });
+    return this.#start(active as unknown as ActiveArea);
+  }
+
+  /** Makes an area's tables, its reader and its writer. If they do not fit, the pin is undone. */
+  async #build(
+    number: number,
+    device: BlockDevice,
+    pinned: PinnedFile,
+    header: SwapHeader,
+    options: SwapOnOptions,
+    node: WriteoutNode,
+  ): Promise<ActiveArea> {
+    const kernel = this.#kernel;
+    const { memory, reclaim, trace } = kernel;
+    let charge: StandingCharge | null = null;
     try {
-      const charge = kernel.memory.chargeStanding(
-        `requests of swap area ${device.name}`,
-        Math.ceil(SwapWriter.bytesFor(kernel.memory.nrFrames) / PAGE_SIZE),
-      );
-      undo.push(() => charge.free());
+      charge = memory.chargeStanding(`requests of swap area ${device.name}`, writeRunFrames(kernel));
       const area = new SwapArea({
-        memory: kernel.memory,
-        number: free,
+        memory,
+        number,
         device,
         pinned,
-        header: { ...header, lastPage, badPages: header.badPages.filter((page) => page <= lastPage) },
+        header: { ...header, badPages: header.badPages.filter((page) => page <= header.lastPage) },
         priority: options.priority ?? 0,
         trusted: options.trusted ?? pinned.trusted,
         checksum: options.checksum ?? false,
       });
-      undo.push(() => area.dispose());
       kernel.spaces.add(area);
-      const task = kernel.task.asReclaimer();
-      const writer = new SwapWriter(area, {
-        memory: kernel.memory,
-        reclaim: kernel.reclaim,
-        trace: kernel.trace,
-        task,
-        freeOrphan: (pfn) => this.freeOrphan(pfn),
-      });
-      const active: ActiveArea = { area, writer, reader: new SwapReader(area, kernel.memory, kernel.reclaim), charge };
-      this.#hookShutdown();
-      this.#areas[free] = active;
-      this.#turns = [...this.#turns, active].sort((a, b) => b.area.priority - a.area.priority);
-      if (kernel.trace.enabled) kernel.trace.emit('swap', { area: area.name, state: 'on', detail: area.slots.nrSlots });
-      return infoOf(active);
+      const task = kernel.task.asReclaimer().within(node);
+      const writer = new SwapWriter(area, { memory, reclaim, trace, task, freeOrphan: (pfn) => this.freeOrphan(pfn) });
+      return { area, writer, reader: new SwapReader(area, memory, reclaim), charge, node };
     } catch (error) {
-      for (const back of undo.reverse()) await back();
+      charge?.free();
+      await pinned.release();
       throw error;
     }
+  }
+
+  /** From here on the area takes pages. */
+  #start(active: ActiveArea): SwapAreaInfo {
+    const { area } = active;
+    this.#hookShutdown();
+    this.#areas[area.number] = active;
+    this.#turns = [...this.#turns, active].sort((a, b) => b.area.priority - a.area.priority);
+    const { trace } = this.#kernel;
+    if (trace.enabled) trace.emit('swap', { area: area.name, state: 'on', detail: area.slots.nrSlots });
+    return infoOf(active);
   }
 
   async swapOff(name: string): Promise<void> {
@@ -287,14 +327,20 @@ export class SwapManager implements SwapSubsystem {
   }
 
   async #remove(active: ActiveArea): Promise<void> {
-    const { area, charge } = active;
+    const { area, node } = active;
     this.#turns = this.#turns.filter((other) => other !== active);
     this.#areas[area.number] = null;
+    await this.#kernel.reserves.release(node);
+    const { trace } = this.#kernel;
+    if (trace.enabled) trace.emit('swap', { area: area.name, state: 'off', detail: 0 });
+  }
+
+  /** Gives back what `#build` took, and the pin. */
+  async #dispose({ area, charge }: ActiveArea): Promise<void> {
     this.#kernel.spaces.remove(area);
     area.dispose();
     charge.free();
     await area.pinned.release();
-    if (this.#kernel.trace.enabled) this.#kernel.trace.emit('swap', { area: area.name, state: 'off', detail: 0 });
   }
 
   areas(): SwapAreaInfo[] {
@@ -313,8 +359,7 @@ export class SwapManager implements SwapSubsystem {
     for (const active of [...this.#turns]) {
       active.area.isClosing = true;
       if ((await this.#idle(active)) !== 0) {
-        active.area.device.unhold();
-        await active.area.device.close(); // ends what is in flight
+        await active.area.device.abort();
         const unhurried = this.#kernel.task.withSignal(null);
         await active.writer.idle(unhurried);
         await active.reader.idle(unhurried);
@@ -329,6 +374,10 @@ export class SwapManager implements SwapSubsystem {
     if (status !== 0) return status;
     return reader.idle(this.#kernel.task);
   }
+}
+
+function writeRunFrames({ memory }: Kernel): number {
+  return Math.ceil(SwapWriter.bytesFor(memory.nrFrames) / PAGE_SIZE);
 }
 
 function infoOf({ area }: ActiveArea): SwapAreaInfo {

@@ -49,10 +49,12 @@ export class BlockDevice {
   readonly ops: BlockDeviceOps;
   /** Who has it to itself (a swap area, later a superblock), or null. */
   #holder: string | null = null;
-  #closed = false;
-  readonly #closers: (() => void)[] = [];
+  #isAborted = false;
+  #isClosed = false;
+  readonly #closers: (() => void | Promise<void>)[] = [];
 
-  constructor(ops: BlockDeviceOps) {
+  /** @param name tells this device from others of the same driver's name; default: the driver's. */
+  constructor(ops: BlockDeviceOps, name = ops.name) {
     const bad =
       !Number.isSafeInteger(ops.sizeBytes) || ops.sizeBytes < 0
         ? 'size'
@@ -62,7 +64,7 @@ export class BlockDevice {
             ? 'largest transfer'
             : null;
     if (bad !== null) throw new KernelError('EINVAL', `block device ${ops.name} declares an impossible ${bad}`);
-    this.name = ops.name;
+    this.name = name;
     this.sizeBytes = ops.sizeBytes;
     this.blockSizeBytes = ops.blockSizeBytes;
     this.maxTransferBytes = ops.maxTransferBytes;
@@ -84,7 +86,7 @@ export class BlockDevice {
   }
 
   #check(bio: Bio): 0 | NegErrno {
-    if (this.#closed) return -Errno.EIO;
+    if (this.#isAborted) return -Errno.EIO;
     if (bio.op === BioOp.FLUSH) return 0;
     const writes = bio.op !== BioOp.READ;
     if (writes && this.readOnly) return -Errno.EROFS;
@@ -124,18 +126,25 @@ export class BlockDevice {
     return this.#holder;
   }
 
-  /** Has `closer` called when the device is closed, before its driver lets go. */
-  onClose(closer: () => void): void {
+  /** Has `closer` called when the device is closed and nothing is in flight any more. */
+  onClose(closer: () => void | Promise<void>): void {
     this.#closers.push(closer);
+  }
+
+  /** Ends everything in flight with EIO, and takes nothing more. It must still be closed. */
+  async abort(): Promise<void> {
+    if (this.#isAborted) return;
+    this.#isAborted = true;
+    await this.ops.close();
   }
 
   /** Closes it. Safe to call twice. @throws KernelError EBUSY while somebody holds it. */
   async close(): Promise<void> {
-    if (this.#closed) return;
+    if (this.#isClosed) return;
     if (this.#holder !== null) throw new KernelError('EBUSY', `${this.name} is in use by ${this.#holder}`);
-    this.#closed = true;
-    for (const closer of this.#closers) closer();
-    await this.ops.close();
+    this.#isClosed = true;
+    await this.abort();
+    for (const closer of this.#closers) await closer();
   }
 }
 

@@ -5,7 +5,8 @@
 import { KernelError, type NegErrno } from '../base/errno.js';
 import type { MaybePromise } from '../base/maybe-promise.js';
 import { PAGE_SIZE } from '../base/size.js';
-import type { Footprint, PinnedFile, PinSpec, SwapHooks, WriteoutHook } from '../cache/pinned-file.js';
+import type { PinnedFile, PinSpec, SwapHooks, WriteoutHook } from '../cache/pinned-file.js';
+import type { NodeFootprint } from '../mm/footprint.js';
 import type { Memory } from '../mm/memory.js';
 import type { TaskContext } from '../task/task-context.js';
 import { BlockDevice } from './block-device.js';
@@ -16,6 +17,7 @@ class PinnedDevice implements PinnedFile {
   readonly name: string;
   readonly sizePages: number;
   readonly trusted: boolean;
+  readonly standingFrames: number;
 
   constructor(
     readonly io: DeviceIo,
@@ -24,6 +26,7 @@ class PinnedDevice implements PinnedFile {
     this.name = io.device.name;
     this.sizePages = Math.floor(io.device.sizeBytes / PAGE_SIZE);
     this.trusted = io.device.trusted;
+    this.standingFrames = io.standingFrames;
   }
 
   swapOut(task: TaskContext, index: number, pfns: Uint32Array, from: number, count: number): MaybePromise<0 | NegErrno> {
@@ -68,7 +71,7 @@ export interface DeviceHooksSpec {
   /** True if the device is the package's. */
   owns(device: BlockDevice): boolean;
   /** Memory that writeout to the device takes. */
-  footprint(device: BlockDevice): Footprint;
+  footprint(device: BlockDevice): NodeFootprint;
 }
 
 /** Makes both hooks of a package. */

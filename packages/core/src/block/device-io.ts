@@ -11,7 +11,7 @@ import type { Memory } from '../mm/memory.js';
 import { Semaphore } from '../task/semaphore.js';
 import type { TaskContext } from '../task/task-context.js';
 import { Bio, BioOp } from './bio.js';
-import { BioPool } from './bio-pool.js';
+import { BioPool, bioPoolFrames } from './bio-pool.js';
 import type { BlockDevice } from './block-device.js';
 
 /** Most bios pre-attached, whatever the units. */
@@ -29,6 +29,8 @@ class Transfer {
 
 export class DeviceIo {
   readonly device: BlockDevice;
+  /** Frames that the bios are charged. */
+  readonly standingFrames: number;
   readonly #pool: BioPool;
   readonly #flushBio = new Bio(0);
   readonly #flushTurn: Semaphore;
@@ -43,6 +45,7 @@ export class DeviceIo {
     this.device = device;
     this.#pagesPerBio = Math.max(1, Math.min(SEGMENTS_MAX, device.maxTransferBytes / PAGE_SIZE));
     const nrBios = Math.max(1, Math.min(BIOS_MAX, nrUnits));
+    this.standingFrames = bioPoolFrames(nrBios, this.#pagesPerBio);
     this.#pool = new BioPool(memory, `bios of ${device.name}`, nrBios, this.#pagesPerBio);
     this.#flushTurn = new Semaphore(1, { kind: 'flush', name: device.name });
   }

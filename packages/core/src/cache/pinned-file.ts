@@ -7,6 +7,7 @@
  */
 import type { NegErrno } from '../base/errno.js';
 import type { MaybePromise } from '../base/maybe-promise.js';
+import type { NodeFootprint } from '../mm/footprint.js';
 import type { TaskContext } from '../task/task-context.js';
 
 /** What `flush` ends with when the server restarted: pages written since the last flush may be lost and must be written again. */
@@ -19,6 +20,8 @@ export interface PinnedFile {
   readonly sizePages: number;
   /** True if a page acknowledged by `swapOut` is as safe as a flushed one (M9). */
   readonly trusted: boolean;
+  /** Frames that were taken to pin it, and stand until `release`. */
+  readonly standingFrames: number;
   /** Most pages that may be in flight at once; a longer call is cut and takes its turn. At least 1. */
   readonly nrUnits: number;
   /**
@@ -58,23 +61,13 @@ export interface SwapHooks {
   swapActivate(task: TaskContext, backing: object, spec: PinSpec): Promise<PinnedFile>;
 }
 
-/** Memory that one backing's writeout takes (M5). Frames. */
-export interface Footprint {
-  /** Allocated when the backing was opened or pinned, and kept. */
-  readonly standingFrames: number;
-  /** Most frames one unit holds that are allocated while it runs. */
-  readonly unitFrames: number;
-  /** Units at once. */
-  readonly nrUnits: number;
-}
-
 /** The hook a device or filesystem package registers under `WRITEOUT_HOOK`: how a page of it gets written out, and at what cost. */
 export interface WriteoutHook {
   readonly name: string;
   /** As `SwapHooks.claims`. */
   claims(backing: object): boolean;
   /** What writing out to `backing` takes. Pure; nothing is started. */
-  footprint(backing: object): Footprint;
+  footprint(backing: object): NodeFootprint;
   /**
    * Writes `count` dirty frames to consecutive pages of `backing` from byte `offsetBytes` on (a multiple of 4096).
    * @returns 0 or a negative errno, as `PinnedFile.swapOut`.

@@ -17,7 +17,7 @@ export const corePlugin = definePlugin({
       createDeviceHooks(c.resolve(MEMORY), {
         name: 'raw',
         owns: (device: BlockDevice) => !device.viaSocket,
-        footprint: () => ({ standingFrames: 0, unitFrames: 0, nrUnits: c.resolve(MEMORY).sizes.clientUnits }),
+        footprint: () => ({ standing: [], unit: [], nrUnits: c.resolve(MEMORY).sizes.clientUnits }),
       }),
     );
     container.register(BLOCK_DRIVER, { useFactory: (c) => new RamDiskDriver(c.resolve(MEMORY).arena) });

@@ -19,7 +19,9 @@ import { DeviceCache } from '../block/device-cache.js';
 import { AddressSpaceTable } from '../cache/address-space.js';
 import type { SwapHooks, WriteoutHook } from '../cache/pinned-file.js';
 import { Memory } from '../mm/memory.js';
+import { ReservePlanner } from '../mm/reserve-planner.js';
 import type { WatermarkOptions } from '../mm/watermarks.js';
+import type { WriteoutNode } from '../mm/writeout-graph.js';
 import { Reclaim } from '../reclaim/reclaim.js';
 import { twoListPolicy } from '../reclaim/two-list-policy.js';
 import { AbortSource } from '../task/abort.js';
@@ -72,6 +74,8 @@ export class Kernel {
   readonly name: string;
   readonly memory: Memory;
   readonly trace = new TracePoints();
+  /** The writeout graph and the plan of the reserve; `reserves.explain()` tells it. */
+  readonly reserves: ReservePlanner;
   readonly spaces = new AddressSpaceTable();
   readonly container: DependencyContainer;
   readonly clock: Clock;
@@ -82,7 +86,8 @@ export class Kernel {
   readonly task: TaskContext;
   readonly swap: SwapSubsystem | null;
   readonly #end = new AbortSource();
-  readonly #devices = new Set<BlockDevice>();
+  /** Devices, each with its node of the writeout graph once it has one. */
+  readonly #devices = new Map<BlockDevice, WriteoutNode | null>();
   readonly #shutdownHooks: { name: string; hook: (deadlineMs: number) => Promise<void> }[] = [];
   #shutdown: Promise<ShutdownReport> | null = null;
 
@@ -90,6 +95,7 @@ export class Kernel {
     this.name = options.name ?? 'kernel';
     const memoryBytes = parseSize(options.memory, 'memory');
     this.memory = new Memory(Math.floor(memoryBytes / PAGE_SIZE), this.trace, options.watermarks);
+    this.reserves = new ReservePlanner(this.memory);
     this.container = createKernelContainer();
     this.task = TaskContext.root(this.name, this.#end.signal);
     this.container.register(KERNEL, { useValue: this });
@@ -136,15 +142,58 @@ export class Kernel {
       const known = drivers.flatMap((candidate) => candidate.schemes).filter((name) => name !== '');
       throw new KernelError('EINVAL', `no driver for block device ${JSON.stringify(url)}: known schemes are ${known.join(', ')}`);
     }
-    return this.attach(await driver.open(url, options));
+    const device = this.attach(await driver.open(url, options));
+    try {
+      await this.writeoutNodeOf(device);
+    } catch (error) {
+      await device.close();
+      throw error;
+    }
+    return device;
   }
 
   /** Makes a device of a driver's record; the kernel closes it at shutdown. */
   attach(ops: BlockDeviceOps): BlockDevice {
-    const device = new BlockDevice(ops);
-    this.#devices.add(device);
-    device.onClose(() => this.#devices.delete(device));
+    const names = new Set([...this.#devices.keys()].map(({ name }) => name));
+    let name = ops.name;
+    for (let n = 2; names.has(name); n++) name = `${ops.name} (${n})`;
+    const device = new BlockDevice(ops, name);
+    this.#devices.set(device, null);
+    device.onClose(async () => {
+      const node = this.#devices.get(device) ?? null;
+      this.#devices.delete(device);
+      if (node !== null) await this.reserves.release(node);
+    });
     return device;
+  }
+
+  /**
+   * A device's node of the writeout graph; it is admitted if it was not yet.
+   * @throws KernelError ENOMEM naming the node and the shortfall, EDEADLK naming the cycle.
+   */
+  async writeoutNodeOf(device: BlockDevice): Promise<WriteoutNode> {
+    const known = this.#devices.get(device);
+    if (known === undefined) throw new KernelError('ENODEV', `${device.name} is no device of this kernel, or is closed`);
+    if (known !== null) return known;
+    const footprint = this.writeoutHookOf(device, device.name).footprint(device);
+    const node: WriteoutNode = { name: device.name, kind: 'block-device', footprint };
+    this.#devices.set(device, node);
+    try {
+      await this.reserves.admit(this.task, { candidates: [{ node }], edges: [] });
+    } catch (error) {
+      this.#devices.set(device, null);
+      throw error;
+    }
+    return node;
+  }
+
+  /** The writeout graph: who needs whom to make progress. By name. */
+  graph(): { nodes: { name: string; kind: string; level: number }[]; edges: (readonly [from: string, to: string])[] } {
+    const { graph } = this.reserves;
+    return {
+      nodes: graph.nodes.map((node) => ({ name: node.name, kind: node.kind, level: graph.levelOf(node) })),
+      edges: graph.edges.map(([from, to]) => [from.name, to.name] as const),
+    };
   }
 
   /**
@@ -235,7 +284,7 @@ export class Kernel {
       await step(name, () => hook(deadlineMs));
     }
     await step('kswapd', () => this.reclaim.kswapd.stop());
-    for (const device of [...this.#devices]) await step(device.name, () => device.close());
+    for (const device of [...this.#devices.keys()]) await step(device.name, () => device.close());
     this.clock.clearTimer(timer);
     this.#end.abort(new KernelError('EIO', `${this.name} is shut down`));
     await step('container', async () => this.container.dispose());

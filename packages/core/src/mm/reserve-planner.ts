@@ -176,7 +176,8 @@ export class ReservePlanner {
   async release(node: WriteoutNode): Promise<void> {
     const admitted = this.#admitted.get(node);
     invariant(admitted !== undefined, 'a node was released that had not been admitted');
-    if (admitted.account.usageFrames > 0) throw new KernelError('EBUSY', `${node.name} still holds ${admitted.account.usageFrames} frames of its account`);
+    if (admitted.account.usageFrames > 0)
+      throw new KernelError('EBUSY', `${node.name} still holds ${admitted.account.usageFrames} frames of its account`);
     this.graph.remove(node);
     this.#admitted.delete(node);
     this.#memory.reserve.close(admitted.account);

@@ -85,7 +85,8 @@ export class WriteoutGraph {
 
   #addNode(node: WriteoutNode): Entry {
     checkFootprint(node.name, node.footprint);
-    if (this.#entries.size >= NODES_MAX) throw new KernelError('ENFILE', `the writeout graph has ${NODES_MAX} nodes; ${node.name} is one too many`);
+    if (this.#entries.size >= NODES_MAX)
+      throw new KernelError('ENFILE', `the writeout graph has ${NODES_MAX} nodes; ${node.name} is one too many`);
     for (const other of this.#entries.keys()) {
       if (other === node || other.name === node.name) throw new KernelError('EEXIST', `the writeout graph has a node ${node.name} already`);
     }
