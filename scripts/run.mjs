@@ -28,7 +28,7 @@ const TASKS = {
     build: '.',
     steps: (args) => [
       [bin('vitest'), 'run', '--project', 'unit', ...args],
-      ...(args.length > 0 ? [] : [['--test', 'test/dist/smoke.mjs']]),
+      ...(args.length > 0 ? [] : [['--test', 'test/built/smoke.mjs']]),
     ],
   },
   build: { build: '.', steps: () => [] },
@@ -42,7 +42,7 @@ const TASKS = {
     ],
   },
   interop: { build: '.', steps: (args) => [[bin('vitest'), 'run', '--project', 'interop', ...args]] },
-  readme: { build: 'packages/cli', steps: (args) => [['test/dist/readme.mjs', ...args]] },
+  readme: { build: 'packages/cli', steps: (args) => [['test/built/readme.mjs', ...args]] },
 };
 
 const [task, ...args] = process.argv.slice(2);
