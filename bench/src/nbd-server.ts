@@ -6,6 +6,8 @@ import { type Bench, compare, NR_PAIRS, type Row, round } from './harness.js';
 import { outputOf, Server, TIDEMARK, versionOf } from './peers.js';
 
 const SIZE_BYTES = 2 ** 30;
+/** Page memory of our server: requests of 256 KiB, which nbdcopy makes, need slots of that size. */
+const MEMORY = '256MiB';
 const FIO_SECONDS = 2;
 const FEWEST_PAIRS = 7;
 
@@ -35,7 +37,7 @@ export const nbdServer: Bench = {
       const at = (name: string): string => path.join(folder, name);
       const ours = await Server.start(
         process.execPath,
-        [TIDEMARK, 'serve', 'nbd', `mem:${SIZE_BYTES}`, '--listen', `unix:${at('ours')}`],
+        [TIDEMARK, 'serve', 'nbd', `mem:${SIZE_BYTES}`, '--memory', MEMORY, '--listen', `unix:${at('ours')}`],
         at('ours'),
       );
       servers.push(ours);
@@ -99,7 +101,9 @@ async function fioSpeed(mode: string, uri: string): Promise<number> {
     `--runtime=${FIO_SECONDS}`,
     '--output-format=json',
   ];
-  const { jobs } = JSON.parse(await outputOf('fio', args)) as { jobs: { read: { iops: number }; write: { iops: number } }[] };
+  const output = await outputOf('fio', args);
+  // It says first that it is connected.
+  const { jobs } = JSON.parse(output.slice(output.indexOf('{'))) as { jobs: { read: { iops: number }; write: { iops: number } }[] };
   return jobs[0].read.iops + jobs[0].write.iops;
 }
 

@@ -40,7 +40,7 @@ export class Server {
 
   /** Starts it and waits until its socket is there. */
   static async start(command: string, args: readonly string[], socket: string): Promise<Server> {
-    const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'inherit'] });
+    const child = spawn(command, args, { stdio: 'ignore' });
     const server = new Server(child, socket);
     for (let nrTries = 0; !fs.existsSync(socket); nrTries++) {
       if (nrTries === 500 || child.exitCode !== null) {
