@@ -33,7 +33,7 @@ const TASKS = {
   },
   build: { build: '.', steps: () => [] },
   bench: { build: '.', steps: (args) => [['--expose-gc', 'bench/dist/main.js', ...args]] },
-  docs: { build: '.', steps: (args) => [[bin('typedoc'), ...args]] },
+  docs: { build: 'packages/cli', steps: (args) => [[bin('typedoc'), ...args]] },
   lint: {
     build: '.',
     steps: (args) => [
