@@ -6,6 +6,7 @@ import { KernelError, type MaybePromise } from '@tidemark/core';
 import type { ReceiveSlot, Socket, SocketHandler } from '@tidemark/net';
 
 export class HandshakeStream implements SocketHandler {
+  #socket: Socket | null = null;
   #wanted = 0;
   #resolve: (() => void) | null = null;
   #reject: ((error: KernelError) => void) | null = null;
@@ -27,13 +28,15 @@ export class HandshakeStream implements SocketHandler {
     if (lengthBytes > this.slot.sizeBytes / 2) throw new KernelError('EPROTO', `${this.name} sent a handshake message of ${lengthBytes} bytes`);
     if (this.#ended !== null) throw this.#ended;
     this.#wanted = lengthBytes;
+    this.#socket?.resume(); // reading stops on a full slot; what was in it has been taken since
     return new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
     });
   }
 
-  onReceive(): boolean {
+  onReceive(socket: Socket): boolean {
+    this.#socket = socket;
     if (this.#resolve !== null && this.slot.length >= this.#wanted) {
       const resolve = this.#resolve;
       this.#resolve = this.#reject = null;

@@ -50,6 +50,8 @@ export class Link {
   #upSinceMs: number;
   #nrAttempts = 0;
   #nrBroken = 0;
+  /** The attempt under way is the only one, made for a new request. */
+  #isWoken = false;
   #timer: TimerHandle | null = null;
   #attempt: Promise<void> | null = null;
   readonly #end = new AbortSource();
@@ -102,18 +104,24 @@ export class Link {
   wake(): void {
     if (this.#state !== 'down') return;
     this.#state = 'connecting';
-    this.#troubleSinceMs = this.parts.clock.nowMs() - this.parts.timeLimitMs - 1; // one attempt, and the limit is over
+    this.#isWoken = true;
+    this.#troubleSinceMs = this.parts.clock.nowMs();
     this.#start();
   }
 
+  /** What is left of the time limit. */
+  get #leftMs(): number {
+    return (this.#troubleSinceMs as number) + this.parts.timeLimitMs - this.parts.clock.nowMs();
+  }
+
   #schedule(): void {
-    const { clock, timeLimitMs } = this.parts;
-    if (clock.nowMs() - (this.#troubleSinceMs as number) > timeLimitMs) {
-      this.#giveUp('down', new KernelError('EIO', `${this.parts.name} could not be reached for ${timeLimitMs} ms`));
+    const leftMs = this.#leftMs;
+    if (leftMs <= 0) {
+      this.#giveUp('down', new KernelError('EIO', `${this.parts.name} could not be reached for ${this.parts.timeLimitMs} ms`));
       return;
     }
-    const delayMs = this.#nrAttempts === 0 ? 0 : Math.min(BACKOFF_FIRST_MS * 2 ** (this.#nrAttempts - 1), BACKOFF_MAX_MS);
-    this.#timer = clock.setTimer(delayMs, () => {
+    const backoffMs = this.#nrAttempts === 0 ? 0 : Math.min(BACKOFF_FIRST_MS * 2 ** (this.#nrAttempts - 1), BACKOFF_MAX_MS);
+    this.#timer = this.parts.clock.setTimer(Math.min(backoffMs, leftMs), () => {
       this.#timer = null;
       this.#start();
     });
@@ -127,9 +135,7 @@ export class Link {
   }
 
   async #connect(): Promise<void> {
-    const { clock, timeLimitMs } = this.parts;
-    const leftMs = (this.#troubleSinceMs as number) + timeLimitMs - clock.nowMs();
-    const timeoutMs = leftMs > 0 ? Math.min(leftMs, ATTEMPT_TIMEOUT_MS) : Math.min(timeLimitMs, ATTEMPT_TIMEOUT_MS);
+    const timeoutMs = Math.max(Math.min(this.#leftMs, ATTEMPT_TIMEOUT_MS), 1);
     let connected: Connected;
     try {
       connected = await this.parts.connect(timeoutMs, this.#end.signal);
@@ -137,6 +143,7 @@ export class Link {
       this.#trace('failed');
       if (this.#state !== 'connecting') return;
       if (errnoOf(error) === -Errno.ESTALE) this.#giveUp('dead', error as KernelError);
+      else if (this.#isWoken) this.#giveUp('down', error as KernelError);
       else this.#schedule();
       return;
     }
@@ -147,14 +154,15 @@ export class Link {
     this.generation = (this.generation + 1) >>> 0;
     this.#socket = connected.socket;
     this.#state = 'up';
-    this.#upSinceMs = clock.nowMs();
-    if (leftMs <= 0) this.#troubleSinceMs = this.#upSinceMs; // woken: a new limit for the new connection
+    this.#upSinceMs = this.parts.clock.nowMs();
+    this.#isWoken = false;
     this.#trace('back');
     this.parts.onUp(connected);
   }
 
   #giveUp(state: 'down' | 'dead', error: KernelError): void {
     this.#state = state;
+    this.#isWoken = false;
     this.#troubleSinceMs = null;
     this.#nrAttempts = 0;
     this.#nrBroken = 0;

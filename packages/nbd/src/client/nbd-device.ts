@@ -124,11 +124,20 @@ export class NbdDevice implements BlockDeviceOps, SocketHandler {
       },
       connected.socket,
     );
-    connected.takeOver(this);
+    this.#takeOver(connected);
   }
 
   /** Connections made so far: raised by each reconnect. */
-  readonly generation = (): number => this.#link.generation;
+  get generation(): number {
+    return this.#link.generation;
+  }
+
+  /** From the handshake: what has come after it is looked at at once, for reading may have stopped on it. */
+  #takeOver(connected: Connected): void {
+    connected.takeOver(this);
+    if (connected.socket.slot.length > 0) this.onReceive(connected.socket);
+    connected.socket.resume();
+  }
 
   async #checkSame(connected: Connected): Promise<Connected> {
     const { info } = connected;
@@ -289,12 +298,11 @@ export class NbdDevice implements BlockDeviceOps, SocketHandler {
   }
 
   #up(connected: Connected): void {
-    connected.takeOver(this);
+    this.#takeOver(connected);
     const { state, nrUnits } = this.#requests;
     for (let slot = 0; slot <= nrUnits; slot++) if (state[slot] !== SlotState.FREE) this.#send(slot);
     this.#pump();
     this.#pumpFlushes();
-    if (connected.socket.slot.length > 0) this.onReceive(connected.socket);
   }
 
   /** Ends everything with EIO. There is no socket, so the pages are free. */

@@ -14,8 +14,9 @@ const ON_WIRE: ReadonlySet<number> = new Set([
 
 /** What a server sends for a status: 0, or a number every client knows. */
 export function wireError(status: 0 | NegErrno): number {
+  if (status === 0) return 0;
   const errno = -status;
-  if (errno === 0 || ON_WIRE.has(errno)) return errno;
+  if (ON_WIRE.has(errno)) return errno;
   if (errno === Errno.EROFS || errno === Errno.EACCES) return Errno.EPERM;
   if (errno === Errno.EFBIG) return Errno.ENOSPC;
   return Errno.EIO;

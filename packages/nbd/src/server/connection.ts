@@ -101,12 +101,13 @@ export class ServerConnection implements AcceptedConnection, SocketHandler, Nego
 
   /** @returns true if the socket may go on being read. */
   #take(): boolean {
-    if (this.#isDraining || this.#isClosed) return false;
+    if (this.#isClosed) return false;
     if (this.#transmission !== null) {
       const goOn = this.#transmission.receive();
-      if (this.#transmission.isDisconnecting) this.drain();
+      if (this.#transmission.hasDisconnected) this.drain();
       return goOn;
     }
+    if (this.#isDraining) return false;
     try {
       return this.#negotiation.receive(this.#resumeNegotiation);
     } catch (error) {
@@ -127,7 +128,7 @@ export class ServerConnection implements AcceptedConnection, SocketHandler, Nego
       this.#finish();
       return;
     }
-    if (transmission.isBlocked && !this.#isDraining) this.#take();
+    if (transmission.isBlocked) this.#take();
     else this.#ring.flush();
     if (this.#isDraining) this.#closeIfIdle();
     else if (!transmission.isBlocked) this.#socket?.resume();
@@ -168,6 +169,7 @@ export class ServerConnection implements AcceptedConnection, SocketHandler, Nego
     if (this.#isDraining) return;
     this.#isDraining = true;
     this.#socket?.pause();
+    this.#transmission?.drain();
     this.#closeIfIdle();
   }
 

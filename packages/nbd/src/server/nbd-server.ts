@@ -9,7 +9,7 @@
  * payloads up to `memory.sizes.payloadBytes` are advertised and accepted; a client that did not ask for block sizes may use the
  * protocol's 32 MiB, which is streamed in pieces.
  */
-import { Bio, BioOp, type BlockDevice, type Kernel, KernelError, type MaybePromise } from '@tidemark/core';
+import { AbortSource, Bio, BioOp, type BlockDevice, Completion, type Kernel, KernelError, type TaskContext } from '@tidemark/core';
 import { findTransport, formatAddress, type Listener, parseAddress } from '@tidemark/net';
 import { checkExportName, formatUri } from '../protocol/uri.js';
 import { ServerConnection } from './connection.js';
@@ -139,24 +139,32 @@ export class NbdServer {
     const { clock } = this.#kernel;
     this.#unregister();
     await null; // `#closed` is set before anything below looks at it
+    const timeIsUp = new AbortSource();
     const timer = clock.setTimer(timeoutMs, () => {
+      timeIsUp.abort(new KernelError('ETIMEDOUT', 'the server was to be closed by now'));
       for (const connection of [...this.#connections]) connection.destroy(new KernelError('ESHUTDOWN', 'the server closed before the connection was drained'));
     });
     const closed = this.#listener?.close();
     for (const connection of [...this.#connections]) connection.drain();
     await closed;
-    clock.clearTimer(timer);
+    const task = this.#kernel.task.withSignal(timeIsUp.signal);
     const failed: string[] = [];
     for (const device of this.#devices) {
-      if (!device.readOnly && device.can.flush && (await this.#flush(device)) !== 0) failed.push(device.name);
+      if (!device.readOnly && device.can.flush && (await flush(task, device)) !== 0) failed.push(device.name);
       device.unhold();
     }
+    clock.clearTimer(timer);
     if (failed.length > 0) throw new KernelError('EIO', `nbd server: what clients wrote could not be flushed to ${failed.join(', ')}`);
   }
+}
 
-  #flush(device: BlockDevice): MaybePromise<number> {
-    return device.submitAndWait(this.#kernel.task, new Bio(0).start(BioOp.FLUSH, 0));
-  }
+/** Flushes, or gives up waiting when the task's signal aborts. */
+async function flush(task: TaskContext, device: BlockDevice): Promise<number> {
+  const done = new Completion({ kind: 'flush', name: device.name });
+  const bio = new Bio(0).start(BioOp.FLUSH, 0);
+  bio.onEnd = (ended) => done.complete(ended.status);
+  device.submit(bio);
+  return done.wait(task);
 }
 
 function makeOffer(kernel: Kernel, options: NbdServerOptions): Offer {

@@ -67,8 +67,9 @@ export class Transmission {
   #inLoop = false;
   #blocked = false;
   #failed = false;
-  /** The client said DISC: nothing more is taken in. */
-  isDisconnecting = false;
+  #draining = false;
+  /** The client said DISC. */
+  hasDisconnected = false;
 
   constructor(parts: TransmissionParts) {
     this.#parts = parts;
@@ -101,16 +102,29 @@ export class Transmission {
   receive(): boolean {
     this.#blocked = false;
     this.#inLoop = true;
-    while (!this.#failed && !this.isDisconnecting && this.#step());
+    while (!this.#failed && this.#step());
     this.#inLoop = false;
     this.#ring.flush();
-    return !(this.#blocked || this.#failed || this.isDisconnecting);
+    return !(this.#blocked || this.#failed || this.#draining);
+  }
+
+  /** Takes in nothing more. A WRITE whose payload has not all come is answered with ESHUTDOWN; everything else runs to its end. */
+  drain(): void {
+    if (this.#draining) return;
+    this.#draining = true;
+    const entry = this.#writeEntry;
+    if (entry < 0) return;
+    this.#writeEntry = -1;
+    this.#status[entry] = -Errno.ESHUTDOWN;
+    this.#partEnded(entry, false);
+    this.#ring.flush();
   }
 
   /** One step of the loop. @returns false if it cannot go on. */
   #step(): boolean {
-    if (this.#writeEntry >= 0) return this.#takePayload();
     if (this.#readLeft > 0) return this.#readNextPiece();
+    if (this.#draining) return false;
+    if (this.#writeEntry >= 0) return this.#takePayload();
     const slot = this.#slot;
     if (slot.length < REQUEST_BYTES) return false;
     const { view, start } = slot;
@@ -123,7 +137,8 @@ export class Transmission {
     const lengthBytes = view.getUint32(start + 24);
     if (command === Command.DISC) {
       slot.consume(REQUEST_BYTES);
-      this.isDisconnecting = true;
+      this.hasDisconnected = true;
+      this.#draining = true;
       return false;
     }
     let status = checkRequest(this.#target, command, flags, offsetBytes, lengthBytes);
