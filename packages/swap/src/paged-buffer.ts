@@ -13,7 +13,7 @@
  * array must stay as it is until the call has ended.
  *
  * Errors: EINVAL for a range outside the buffer, EBADF after `close`, EIO if a page cannot be read back, ENOSPC if swap is full and
- * nothing can be freed, ENOMEM without swap, EINTR (or the signal's own) if the task's signal aborts. A failed call has written or read
+ * nothing can be freed (EIO if its device has failed), ENOMEM without swap, EINTR (or the signal's own) if the task's signal aborts. A failed call has written or read
  * the pages before the one it failed on.
  */
 import {
@@ -39,6 +39,7 @@ import {
   tagOf,
 } from '@tidemark/core';
 import { AnonymousSpace } from './anonymous-space.js';
+import type { SwapManager } from './swap-manager.js';
 import { RETRY } from './swap-reader.js';
 import { swapManagerOf } from './plugin.js';
 import { type ElementType, PagedView } from './paged-view.js';
@@ -62,7 +63,7 @@ let nrCreated = 0;
 export class PagedBuffer implements AsyncIterable<Uint8Array> {
   readonly sizeBytes: number;
   readonly name: string;
-  readonly #kernel: Kernel;
+  readonly #manager: SwapManager;
   readonly #space: AnonymousSpace;
   readonly #task: TaskContext;
   // Read on every hit; kept beside each other so that a hit follows no pointers but these.
@@ -70,8 +71,8 @@ export class PagedBuffer implements AsyncIterable<Uint8Array> {
   readonly #frames: FrameTable;
   readonly #arena: Arena;
 
-  private constructor(kernel: Kernel, space: AnonymousSpace, sizeBytes: number, task: TaskContext) {
-    this.#kernel = kernel;
+  private constructor(kernel: Kernel, manager: SwapManager, space: AnonymousSpace, sizeBytes: number, task: TaskContext) {
+    this.#manager = manager;
     this.#space = space;
     this.sizeBytes = sizeBytes;
     this.name = space.name;
@@ -92,7 +93,13 @@ export class PagedBuffer implements AsyncIterable<Uint8Array> {
     const name = options.name ?? `buffer:${nrCreated++}`;
     const manager = swapManagerOf(kernel);
     const space = new AnonymousSpace(kernel, manager, name, Math.ceil(sizeBytes / PAGE_SIZE));
-    return new PagedBuffer(kernel, space, sizeBytes, options.signal === undefined ? kernel.task : kernel.task.withSignal(options.signal));
+    return new PagedBuffer(
+      kernel,
+      manager,
+      space,
+      sizeBytes,
+      options.signal === undefined ? kernel.task : kernel.task.withSignal(options.signal),
+    );
   }
 
   /**
@@ -263,13 +270,10 @@ export class PagedBuffer implements AsyncIterable<Uint8Array> {
   }
 
   #error(doing: string, index: number, errno: NegErrno): KernelError {
-    const swap = this.#kernel.swap;
-    const isFull = errno === -Errno.ENOMEM && swap !== null && swap.areas().length > 0 && swap.nrFreeSlots === 0;
     const offsetBytes = index * PAGE_SIZE;
-    if (isFull)
-      return new KernelError('ENOSPC', `${doing} ${this.name} at ${offsetBytes}: swap is full and nothing can be freed`, {
-        details: { offsetBytes },
-      });
-    return new KernelError(errnoName(errno), `${doing} ${this.name} at ${offsetBytes}`, { details: { offsetBytes } });
+    const cause = errno === -Errno.ENOMEM ? this.#manager.whyFull : null;
+    const where = `${doing} ${this.name} at ${offsetBytes}`;
+    if (cause === null) return new KernelError(errnoName(errno), where, { details: { offsetBytes } });
+    return new KernelError(cause.code, `${where}: ${cause.message}`, { cause, details: { offsetBytes } });
   }
 }

@@ -11,8 +11,10 @@ export const READAHEAD_START_PAGES = 8;
 export const READAHEAD_MAX_PAGES = 64;
 /** Pages an area takes before areas of the same priority change turns. */
 export const TURN_PAGES = 256;
-/** Flushes in a row that fail before an area takes no more pages. */
+/** Flushes in a row that fail before an area counts as failed. */
 export const FLUSH_FAILURES_MAX = 3;
+/** Pages in a row that cannot be written before an area counts as failed: a device that is gone has no bad slots. */
+export const WRITE_FAILURES_MAX = 64;
 
 /** Pages on their way out at once, waiting for a flush included: an eighth of memory, 8 at least, 1024 at most. */
 export function writebackPages(nrFrames: number): number {

@@ -63,8 +63,15 @@ export class SwapArea implements AddressSpace {
   readonly #readers = new Map<number, WaitQueue>();
   /** Pages of this area that are in memory. */
   nrCached = 0;
-  /** Takes no new pages: it is being taken off, or it failed. */
+  /** Takes no new pages: it is being taken off. */
   isClosing = false;
+  /** Takes no new pages: its device fails whatever it is given. It stays so until it is taken off and on again. */
+  hasFailed = false;
+
+  /** True if it takes new pages. */
+  get isOpen(): boolean {
+    return !this.isClosing && !this.hasFailed;
+  }
 
   /** @throws KernelError ENOMEM if the tables do not fit; then nothing was taken. */
   constructor(parts: SwapAreaParts) {

@@ -61,7 +61,7 @@ export class SwapManager implements SwapSubsystem {
 
   get nrFreeSlots(): number {
     let nrFree = 0;
-    for (const { area } of this.#turns) if (!area.isClosing) nrFree += area.slots.nrFree;
+    for (const { area } of this.#turns) if (area.isOpen) nrFree += area.slots.nrFree;
     return nrFree;
   }
 
@@ -83,9 +83,12 @@ export class SwapManager implements SwapSubsystem {
     return nrCached;
   }
 
-  /** True if a program has given this kernel any swap. */
-  get hasAreas(): boolean {
-    return this.#turns.length > 0;
+  /** Why no page can be swapped out now, for the error of whoever needs memory; null if that is not the reason. */
+  get whyFull(): KernelError | null {
+    if (this.#turns.length === 0 || this.nrFreeSlots > 0) return null;
+    const failed = this.#turns.find(({ area }) => area.hasFailed);
+    if (failed === undefined) return new KernelError('ENOSPC', 'swap is full and nothing can be freed');
+    return new KernelError('EIO', `swap area ${failed.area.name} has failed and takes no more pages, and nothing else can be freed`);
   }
 
   areaOf(entry: SwapEntry): SwapArea {
@@ -103,7 +106,7 @@ export class SwapManager implements SwapSubsystem {
   addToSwap(pfn: Pfn): boolean {
     for (let i = 0; i < this.#turns.length; i++) {
       const { area } = this.#turns[i];
-      if (area.isClosing) continue;
+      if (!area.isOpen) continue;
       const slot = area.slots.alloc();
       if (slot === 0) continue;
       area.enterCache(slot, pfn);
@@ -267,7 +270,7 @@ export class SwapManager implements SwapSubsystem {
     const active = this.#turns.find(({ area }) => area.name === name);
     if (active === undefined) throw new KernelError('EINVAL', `${name} is no swap area of this kernel`);
     const { area } = active;
-    if (area.isClosing && active.writer.room > 0) throw new KernelError('EBUSY', `${name} is being taken off already`);
+    if (area.isClosing) throw new KernelError('EBUSY', `${name} is being taken off already`);
     this.#checkRoomFor(active);
     area.isClosing = true;
     const status = await this.#bringBack(active);

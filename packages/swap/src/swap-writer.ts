@@ -9,7 +9,8 @@
  * (`WRITE_AGAIN`), every page that waits for a flush becomes dirty again and is written once more; nothing is lost, for all of them are
  * still in memory.
  *
- * A write that fails is tried page by page; a page that fails alone stays in memory, dirty, and its slot is bad from then on.
+ * A write that fails is tried page by page; a page that fails alone stays in memory, dirty, and its slot is bad from then on. When 64
+ * pages in a row have failed it is not the slots: the area has failed, and takes no more pages.
  */
 import {
   type Memory,
@@ -23,7 +24,7 @@ import {
   WRITE_AGAIN,
   isPromise,
 } from '@tidemark/core';
-import { FLUSH_FAILURES_MAX, RUN_PAGES, writebackPages } from './params.js';
+import { FLUSH_FAILURES_MAX, RUN_PAGES, WRITE_FAILURES_MAX, writebackPages } from './params.js';
 import type { SwapArea } from './swap-area.js';
 
 /** One write to consecutive slots. */
@@ -56,7 +57,9 @@ export class SwapWriter {
   #nrFlushing = 0;
   #nrRunsInFlight = 0;
   #nrHeld = 0;
+  /** Failures in a row. */
   #flushFailures = 0;
+  #writeFailures = 0;
   readonly #idle: WaitQueue;
 
   constructor(area: SwapArea, parts: SwapWriterParts) {
@@ -83,7 +86,7 @@ export class SwapWriter {
 
   /** Pages that could begin now. */
   get room(): number {
-    if (this.#area.isClosing && this.#flushFailures >= FLUSH_FAILURES_MAX) return 0;
+    if (this.#area.hasFailed) return 0;
     return this.#spareRuns.length === 0 ? 0 : this.#unitsMax - this.#nrHeld;
   }
 
@@ -161,8 +164,16 @@ export class SwapWriter {
   }
 
   #acknowledged(pfn: Pfn): void {
+    this.#writeFailures = 0;
     if (this.#area.trusted) this.#end(pfn);
     else this.#pending[this.#nrPending++] = pfn;
+  }
+
+  /** The area takes no more pages. */
+  #fail(): void {
+    if (this.#area.hasFailed) return;
+    this.#area.hasFailed = true;
+    if (this.#parts.trace.enabled) this.#parts.trace.emit('swap', { area: this.#area.name, state: 'failed', detail: 0 });
   }
 
   /** The slot cannot be written: the page stays in memory and gets another one next time. */
@@ -171,7 +182,9 @@ export class SwapWriter {
     counters.swpout_error++;
     frames.flags[pfn] |= PG.DIRTY | PG.ERROR;
     this.#area.leaveCache(slot, pfn, 0);
-    this.#area.slots.markBad(slot);
+    if (++this.#writeFailures >= WRITE_FAILURES_MAX) this.#fail();
+    if (this.#area.hasFailed) this.#area.freeSlot(slot);
+    else this.#area.slots.markBad(slot);
     if (this.#parts.trace.enabled) this.#parts.trace.emit('swap', { area: this.#area.name, state: 'bad-slot', detail: slot });
     this.#end(pfn);
   }
@@ -210,7 +223,7 @@ export class SwapWriter {
         this.#nrPending = 0;
       } else {
         counters.swpout_error += count;
-        if (++this.#flushFailures >= FLUSH_FAILURES_MAX) this.#area.isClosing = true;
+        if (++this.#flushFailures >= FLUSH_FAILURES_MAX) this.#fail();
       }
     }
     this.#endAll(this.#flushing, count);

@@ -19,7 +19,7 @@ export interface TraceEvents {
   /** A connection of a block device was lost or is back. */
   reconnect: { device: string; state: 'lost' | 'back' | 'failed'; attempt: number };
   /** A swap area changed. */
-  swap: { area: string; state: 'on' | 'off' | 'bad-slot' | 'full'; detail: number };
+  swap: { area: string; state: 'on' | 'off' | 'bad-slot' | 'failed'; detail: number };
 }
 
 type Listener<K extends keyof TraceEvents> = (event: TraceEvents[K]) => void;
