@@ -37,6 +37,10 @@ class DeviceOperations implements AddressSpaceOperations {
   sync(task: TaskContext): MaybePromise<0 | NegErrno> {
     return this.hook.sync(task, this.device);
   }
+
+  cutOff(): Promise<void> {
+    return this.device.abort();
+  }
 }
 
 /** A block device behind the page cache. The face: errors are thrown here. */
@@ -53,6 +57,7 @@ export class DeviceCache {
       throw new KernelError('EINVAL', `${device.name} has ${device.sizeBytes} bytes: too small for a page cache`);
     this.#task = task;
     this.#device = device;
+    hook.prepare?.(device);
     this.#io = new DeviceIo(parts.memory, device, READ_UNITS);
     this.#pages = new PageCache(parts, `cache of ${device.name}`, new DeviceOperations(device, hook, this.#io));
   }

@@ -98,6 +98,7 @@ export function createDeviceHooks(memory: Memory, spec: DeviceHooksSpec): { swap
       name: spec.name,
       claims,
       footprint: (backing) => spec.footprint(backing as BlockDevice),
+      prepare: (backing) => void writerOf(backing as BlockDevice),
       writeout: (task, backing, offsetBytes, pfns, from, count) =>
         writerOf(backing as BlockDevice).write(task, offsetBytes, pfns, from, count),
       sync: (task, backing) => writerOf(backing as BlockDevice).flush(task),

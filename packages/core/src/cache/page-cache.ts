@@ -40,6 +40,8 @@ export interface AddressSpaceOperations {
   writepages(task: TaskContext, index: number, pfns: Uint32Array, from: number, count: number): MaybePromise<0 | NegErrno>;
   /** Makes what was written durable. */
   sync(task: TaskContext): MaybePromise<0 | NegErrno>;
+  /** Ends what is in flight, with -EIO, and refuses what comes after: the last resort of a close that may not wait. */
+  cutOff(): Promise<void>;
 }
 
 /** Pages of one write. */
@@ -77,12 +79,15 @@ export class PageCache implements AddressSpace {
   readonly #ops: AddressSpaceOperations;
   readonly #pages: XArray;
   readonly #spareRuns: Run[] = [];
-  readonly #written: WaitQueue;
+  /** Woken when a write ends, and when the last user goes. */
+  readonly #idle: WaitQueue;
   /** Queues of those who wait for a page being read, by index; made when somebody waits. */
   readonly #readers = new Map<number, WaitQueue>();
   readonly #writeTask: TaskContext;
   #nrPages = 0;
   #nrDirty = 0;
+  /** Calls that hold a page, or wait for one. */
+  #nrUsers = 0;
   #writeError: 0 | NegErrno = 0;
   #isClosed = false;
 
@@ -96,7 +101,7 @@ export class PageCache implements AddressSpace {
     this.#aging = parts.aging;
     this.#ops = ops;
     this.#pages = new XArray(parts.memory.xarrayNodes);
-    this.#written = new WaitQueue({ kind: 'writeback', name });
+    this.#idle = new WaitQueue({ kind: 'writeback', name });
     this.#writeTask = TaskContext.root(`flusher ${name}`).asReclaimer();
     for (let i = 0; i < RUNS_MAX; i++) this.#spareRuns.push(new Run());
     parts.spaces.add(this);
@@ -148,9 +153,9 @@ export class PageCache implements AddressSpace {
       const inPage = offsetBytes + done - index * PAGE_SIZE;
       const count = Math.min(PAGE_SIZE - inPage, length - done);
       const pfn = await this.#getPage(task, index, true);
+      if (pfn >= 0) this.#memory.arena.copyOut(pfn, inPage, target, done, count);
+      this.#putPage(pfn);
       if (pfn < 0) return pfn;
-      this.#memory.arena.copyOut(pfn, inPage, target, done, count);
-      this.#memory.frames.refs[pfn]--;
       done += count;
     }
     return length;
@@ -171,18 +176,25 @@ export class PageCache implements AddressSpace {
       const throttled = await this.#throttle(task);
       if (throttled < 0) return throttled;
       const pfn = await this.#getPage(task, index, count < PAGE_SIZE);
+      if (pfn >= 0) {
+        this.#memory.arena.copyIn(pfn, inPage, source, done, count);
+        if ((this.#memory.frames.flags[pfn] & PG.LOCKED) !== 0) this.#unlock(index, pfn);
+        this.#markDirty(pfn, index);
+      }
+      this.#putPage(pfn);
       if (pfn < 0) return pfn;
-      this.#memory.arena.copyIn(pfn, inPage, source, done, count);
-      this.#markDirty(pfn, index);
-      this.#memory.frames.refs[pfn]--;
       done += count;
     }
     return length;
   }
 
-  /** A page in memory, with a reference. Not read first if the caller fills it. */
+  /**
+   * A page in memory, with a reference. A new page that the caller fills is not read first, and is still locked.
+   * @returns its frame, or a negative errno; either goes to `#putPage`.
+   */
   async #getPage(task: TaskContext, index: number, mustRead: boolean): Promise<Pfn | NegErrno> {
     const { frames, counters, allocator } = this.#memory;
+    this.#nrUsers++;
     for (;;) {
       if (this.#isClosed) return -Errno.EBADF;
       const found = this.lookup(index);
@@ -196,32 +208,48 @@ export class PageCache implements AddressSpace {
         if (woken < 0) return woken;
         continue;
       }
-      const pfn = await allocator.allocPageSlow(task, Gfp.FILE);
+      const allocated = allocator.allocPageSlow(task, Gfp.FILE);
+      const pfn = isPromise(allocated) ? await allocated : allocated;
       if (pfn < 0) return pfn;
       const entered = this.#isClosed ? -Errno.EBADF : this.#enter(index, pfn);
       if (entered < 0) {
         allocator.freePage(pfn);
-        if (entered !== -Errno.EEXIST) return entered;
-        continue;
+        if (entered === -Errno.EEXIST || (entered === -Errno.ENOMEM && (await this.#roomForNode(task)))) continue;
+        return entered;
       }
       counters.pgfault++;
-      if (!mustRead) return this.#unlock(index, pfn, entered);
+      if (!mustRead) return pfn;
       counters.pgmajfault++;
       const read = this.#ops.readFolio(task, index, pfn);
       const status = isPromise(read) ? await read : read;
-      if (status === 0) return this.#unlock(index, pfn, entered);
+      if (status === 0) {
+        this.#unlock(index, pfn);
+        return pfn;
+      }
       this.#pages.store(index, 0);
       this.#nrPages--;
-      this.#readers.get(index)?.wakeAll();
-      this.#readers.delete(index);
+      this.#wakeReaders(index);
       frames.refs[pfn] = 0;
       allocator.freePage(pfn);
       return status;
     }
   }
 
-  /** Puts a locked, referenced frame into the index. @returns the shadow that was there, `-EEXIST`, or `-ENOMEM`. */
-  #enter(index: number, pfn: Pfn): Cell | NegErrno {
+  /** The caller of `#getPage` is done with what it got. */
+  #putPage(got: Pfn | NegErrno): void {
+    if (got >= 0) this.#memory.frames.refs[got]--;
+    if (--this.#nrUsers === 0) this.#idle.wakeAll();
+  }
+
+  /** Waits for room for a page and a node of the index. @returns false if there will be none. */
+  async #roomForNode(task: TaskContext): Promise<boolean> {
+    const memory = this.#memory;
+    await memory.makeRoom(task, 2);
+    return memory.allocator.nrFree - 2 >= memory.allocator.floorOf(task);
+  }
+
+  /** Puts a locked, referenced frame into the index; it keeps the shadow that was there. @returns 0, `-EEXIST`, or `-ENOMEM`. */
+  #enter(index: number, pfn: Pfn): 0 | NegErrno {
     const before = this.#pages.load(index);
     if (tagOf(before) === CellTag.FRAME) return -Errno.EEXIST;
     let status = this.#pages.store(index, frameCell(pfn));
@@ -230,19 +258,25 @@ export class PageCache implements AddressSpace {
     const { frames } = this.#memory;
     frames.space[pfn] = this.id;
     frames.index[pfn] = index;
+    frames.priv[pfn] = before;
     frames.flags[pfn] |= PG.LOCKED;
     frames.refs[pfn]++;
     this.#nrPages++;
-    return before;
+    return 0;
   }
 
   /** The content of a page is valid. */
-  #unlock(index: number, pfn: Pfn, shadow: Cell): Pfn {
-    this.#memory.frames.flags[pfn] &= ~PG.LOCKED;
-    this.#aging.add(pfn, shadow);
+  #unlock(index: number, pfn: Pfn): void {
+    const { frames } = this.#memory;
+    frames.flags[pfn] &= ~PG.LOCKED;
+    this.#aging.add(pfn, frames.priv[pfn]);
+    frames.priv[pfn] = 0;
+    this.#wakeReaders(index);
+  }
+
+  #wakeReaders(index: number): void {
     this.#readers.get(index)?.wakeAll();
     this.#readers.delete(index);
-    return pfn;
   }
 
   #waitForRead(task: TaskContext, index: number): Promise<number> {
@@ -264,14 +298,17 @@ export class PageCache implements AddressSpace {
     counters.nr_dirtied++;
   }
 
-  /** Waits while too much is dirty. One page may always be dirty, whatever the limit comes to. */
+  /**
+   * Waits while too much is dirty. One page may always be dirty, whatever the limit comes to.
+   * @returns 0, the errno of the task's signal, or that of a failed write: what cannot be written must not become more.
+   */
   async #throttle(task: TaskContext): Promise<0 | NegErrno> {
     const { fileCounts, allocator } = this.#memory;
     const limit = Math.floor(((allocator.nrFree + allocator.classCount(Gfp.FILE)) * DIRTY_PERCENT) / 100);
     while (this.#nrDirty + fileCounts.nrWriteback > 0 && fileCounts.nrDirty + fileCounts.nrWriteback > limit) {
       this.startWriteback(RUN_PAGES * RUNS_MAX);
-      if (fileCounts.nrWriteback === 0) return this.#writeError;
-      const woken = await this.#written.wait(task);
+      if (this.#writeError !== 0 || fileCounts.nrWriteback === 0) return this.#writeError;
+      const woken = await fileCounts.written.wait(task);
       if (woken < 0) return woken;
     }
     return 0;
@@ -336,7 +373,8 @@ export class PageCache implements AddressSpace {
     if (status === 0) counters.nr_written += run.count;
     else this.#writeError = status;
     this.#spareRuns.push(run);
-    this.#written.wakeAll();
+    this.#idle.wakeAll();
+    fileCounts.written.wakeAll();
     this.#memory.allocator.reclaimer?.noteProgress();
   }
 
@@ -349,7 +387,7 @@ export class PageCache implements AddressSpace {
       if (this.#writeError !== 0) break;
       this.startWriteback(this.#nrDirty);
       if (this.#spareRuns.length === RUNS_MAX) continue;
-      const woken = await this.#written.wait(task);
+      const woken = await this.#idle.wait(task);
       if (woken < 0) return woken;
     }
     const failed = this.#writeError;
@@ -377,12 +415,19 @@ export class PageCache implements AddressSpace {
     return true;
   }
 
-  /** Writes what is dirty, then gives every page and node back. @returns the status of the last sync. */
+  /**
+   * Writes what is dirty, then gives every page and node back; calls under way end first. If the task's signal aborts, what is in flight
+   * is cut off.
+   * @returns the status of the last sync.
+   */
   async close(task: TaskContext): Promise<0 | NegErrno> {
     if (this.#isClosed) return 0;
     const status = await this.sync(task);
     this.#isClosed = true;
-    while (this.#spareRuns.length < RUNS_MAX && (await this.#written.wait(task)) >= 0);
+    if ((await this.#untilIdle(task)) < 0) {
+      await this.#ops.cutOff();
+      await this.#untilIdle(task.withSignal(null));
+    }
     const { frames, allocator, fileCounts } = this.#memory;
     fileCounts.nrDirty -= this.#nrDirty;
     this.#pages.clear((_index, cell) => {
@@ -394,5 +439,13 @@ export class PageCache implements AddressSpace {
     });
     this.#spaces.remove(this);
     return status;
+  }
+
+  async #untilIdle(task: TaskContext): Promise<0 | NegErrno> {
+    while (this.#spareRuns.length < RUNS_MAX || this.#nrUsers > 0) {
+      const woken = await this.#idle.wait(task);
+      if (woken < 0) return woken;
+    }
+    return 0;
   }
 }

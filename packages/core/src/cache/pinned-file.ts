@@ -69,6 +69,11 @@ export interface WriteoutHook {
   /** What writing out to `backing` takes. Pure; nothing is started. */
   footprint(backing: object): NodeFootprint;
   /**
+   * Sets aside what `writeout` and `sync` take, before the first page of `backing` becomes dirty. Again is nothing.
+   * @throws KernelError ENOMEM with the shortfall.
+   */
+  prepare?(backing: object): void;
+  /**
    * Writes `count` dirty frames to consecutive pages of `backing` from byte `offsetBytes` on (a multiple of 4096).
    * @returns 0 or a negative errno, as `PinnedFile.swapOut`.
    */

@@ -5,6 +5,7 @@ import { invariant, KernelError } from '../base/errno.js';
 import { formatSize, PAGE_SIZE } from '../base/size.js';
 import { TracePoints } from '../base/trace.js';
 import { TaskContext } from '../task/task-context.js';
+import { WaitQueue } from '../task/wait-queue.js';
 import { Arena, type Pfn } from './arena.js';
 import { type Counters, createCounters } from './counters.js';
 import type { FrameSource } from './frame-source.js';
@@ -40,8 +41,8 @@ export class Memory {
   readonly sizes: PlanSizes;
   /** Nodes of every page cache's index. */
   readonly xarrayNodes: XArrayNodes;
-  /** File pages by state; kept by the page caches. */
-  readonly fileCounts = { nrDirty: 0, nrWriteback: 0 };
+  /** File pages by state, and where to wait for any of them to be written; kept by the page caches. */
+  readonly fileCounts = { nrDirty: 0, nrWriteback: 0, written: new WaitQueue({ kind: 'writeback', name: 'any file page' }) };
   readonly #standing = new Map<object, { owner: string; nrFrames: number }>();
   readonly #kernelTask = TaskContext.root('memory');
 

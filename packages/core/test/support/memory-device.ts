@@ -19,6 +19,8 @@ export interface MemoryDeviceOptions {
   readonly viaSocket?: boolean;
   readonly readOnly?: boolean;
   readonly maxTransferPages?: number;
+  /** True if a flush that fails has lost what it was to make durable. Default true. */
+  readonly losesOnFailedFlush?: boolean;
 }
 
 const SECTOR = 512;
@@ -140,7 +142,10 @@ export class MemoryDevice implements BlockDeviceOps {
   }
 
   #finishFlush(status: number, acknowledgedBefore: number): void {
-    if (status !== 0) this.#volatile.clear();
+    if (status !== 0) {
+      if (this.#options.losesOnFailedFlush ?? true) this.#volatile.clear();
+      return;
+    }
     for (const [sector, { data, acknowledged }] of [...this.#volatile]) {
       if (acknowledged > acknowledgedBefore) continue;
       this.#durable.set(sector, data);
