@@ -8,13 +8,15 @@
  *     random read   every chunk once, in random order, each compared with its source
  *     read in order one SHA-256 of everything, compared with the source's
  *
- * All buffers are made once, so that the process needs the same memory for any working set.
+ * All buffers are made once, and the young generation of the JS heap keeps the size it starts with, so that the process needs the same
+ * memory for any working set.
  */
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { setImmediate as afterIo } from 'node:timers/promises';
+import v8 from 'node:v8';
 import { Kernel, PAGE_SIZE } from '@tidemark/core';
 import { host } from '@tidemark/core/host';
 import { NbdServer } from '@tidemark/nbd';
@@ -43,6 +45,7 @@ const EXPORT_NAME = 'demo';
  * @throws JobFailed if a byte is not what it was, or the kernel left something behind.
  */
 export async function runDemo(options: DemoOptions, progress: Progress): Promise<DemoReport> {
+  v8.setFlagsFromString('--semi-space-growth-factor=1');
   const beganMs = performance.now();
   const source = Source.open(options.inputPath, options.workingSetBytes, options.seed);
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tidemark-demo-'));
