@@ -22,7 +22,8 @@ export interface TraceEvents {
   swap: { area: string; state: 'on' | 'off' | 'bad-slot' | 'failed'; detail: number };
 }
 
-type Listener<K extends keyof TraceEvents> = (event: TraceEvents[K]) => void;
+/** What is called with an event. */
+export type TraceListener<K extends keyof TraceEvents> = (event: TraceEvents[K]) => void;
 
 /** The trace points of one kernel. */
 export class TracePoints {
@@ -34,13 +35,13 @@ export class TracePoints {
     return this.#nrListeners > 0;
   }
 
-  on<K extends keyof TraceEvents>(name: K, listener: Listener<K>): this {
+  on<K extends keyof TraceEvents>(name: K, listener: TraceListener<K>): this {
     this.#emitter.on(name, listener);
     this.#nrListeners++;
     return this;
   }
 
-  off<K extends keyof TraceEvents>(name: K, listener: Listener<K>): this {
+  off<K extends keyof TraceEvents>(name: K, listener: TraceListener<K>): this {
     const before = this.#emitter.listenerCount(name);
     this.#emitter.off(name, listener);
     this.#nrListeners -= before - this.#emitter.listenerCount(name);

@@ -17,7 +17,7 @@ export interface TicketLike {
   readonly account: object;
 }
 
-interface TaskState {
+export interface TaskState {
   readonly name: string;
   readonly scopes: readonly TaskScope[];
   readonly mayIo: boolean;
