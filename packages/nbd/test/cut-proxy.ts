@@ -9,7 +9,7 @@ export interface Cut {
 }
 
 export class CutProxy {
-  #server: Server | null = null;
+  readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   nrConnections = 0;
   nrCuts = 0;
@@ -18,18 +18,18 @@ export class CutProxy {
     private readonly uri: string,
     /** Cut of each connection in turn; those beyond are whole. */
     private readonly cuts: (Cut | null)[],
-  ) {}
+  ) {
+    this.#server = createServer({ allowHalfOpen: true }, (client) => this.#join(client));
+  }
 
   static async start(uri: string, cuts: (Cut | null)[]): Promise<CutProxy> {
     const proxy = new CutProxy(uri, cuts);
-    const server = createServer({ allowHalfOpen: true }, (client) => proxy.#join(client));
-    proxy.#server = server;
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    await new Promise<void>((resolve) => proxy.#server.listen(0, '127.0.0.1', resolve));
     return proxy;
   }
 
   get clientUri(): string {
-    return `nbd://127.0.0.1:${(this.#server?.address() as { port: number }).port}/`;
+    return `nbd://127.0.0.1:${(this.#server.address() as { port: number }).port}/`;
   }
 
   #join(client: Socket): void {
@@ -71,6 +71,6 @@ export class CutProxy {
 
   async stop(): Promise<void> {
     for (const socket of this.#sockets) socket.destroy();
-    await new Promise((resolve) => this.#server?.close(resolve));
+    await new Promise((resolve) => this.#server.close(resolve));
   }
 }

@@ -1,4 +1,13 @@
-import { type BlockDevice, type Kernel, resolveEach, SWAP_HOOKS, type SwapHooks, WRITE_AGAIN, WRITEOUT_HOOK, type WriteoutHook } from '@tidemark/core';
+import {
+  type BlockDevice,
+  type Kernel,
+  resolveEach,
+  SWAP_HOOKS,
+  type SwapHooks,
+  WRITE_AGAIN,
+  WRITEOUT_HOOK,
+  type WriteoutHook,
+} from '@tidemark/core';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ScriptedServer } from './scripted-server.js';
 import { bootWorld, expectClean, patterned, type World } from './support.js';

@@ -68,5 +68,8 @@ export class MemoryTransport implements Transport {
     return Promise.reject(new Error('a memory transport only connects'));
   }
 
-  readonly plugin = definePlugin({ name: 'memory-transport', register: (container) => void container.register(TRANSPORT, { useValue: this }) });
+  readonly plugin = definePlugin({
+    name: 'memory-transport',
+    register: (container) => void container.register(TRANSPORT, { useValue: this }),
+  });
 }

@@ -19,12 +19,34 @@ describe('URIs', () => {
   });
 
   it('reads a unix socket', () => {
-    expect(parseUri('nbd+unix:///a?socket=/run/x%20y.sock')).toMatchObject({ address: { kind: 'unix', path: '/run/x y.sock' }, exportName: 'a' });
+    expect(parseUri('nbd+unix:///a?socket=/run/x%20y.sock')).toMatchObject({
+      address: { kind: 'unix', path: '/run/x y.sock' },
+      exportName: 'a',
+    });
   });
 
   it.each([
-    'nbd:', 'nbd:/x', 'nbd://', 'nbd:///x', 'nbd://h:0/', 'nbd://h:65536/', 'nbd://h:/', 'nbd://h:x/', 'nbd://u@h/', 'nbd://h/%zz', 'nbd://h/%ff', 'nbd://h/%00', 'nbd://h/x?socket=/a',
-    'nbd+unix:///x', 'nbd+unix:///x?socket=', 'nbd+unix://h/x?socket=/a', 'nbd+unix:///x?socket=/a&socket=/b', 'nbd://h/x?tls=1', 'nbd://h/x#f', 'http://h/', '',
+    'nbd:',
+    'nbd:/x',
+    'nbd://',
+    'nbd:///x',
+    'nbd://h:0/',
+    'nbd://h:65536/',
+    'nbd://h:/',
+    'nbd://h:x/',
+    'nbd://u@h/',
+    'nbd://h/%zz',
+    'nbd://h/%ff',
+    'nbd://h/%00',
+    'nbd://h/x?socket=/a',
+    'nbd+unix:///x',
+    'nbd+unix:///x?socket=',
+    'nbd+unix://h/x?socket=/a',
+    'nbd+unix:///x?socket=/a&socket=/b',
+    'nbd://h/x?tls=1',
+    'nbd://h/x#f',
+    'http://h/',
+    '',
   ])('refuses %j', (uri) => {
     expect(() => parseUri(uri)).toThrow(expect.objectContaining({ code: 'EINVAL' }));
   });
@@ -35,8 +57,15 @@ describe('URIs', () => {
 
   it('reads back what it writes', () => {
     const address = fc.oneof(
-      fc.record({ kind: fc.constant('tcp' as const), host: fc.oneof(fc.ipV4(), fc.ipV6(), fc.domain()), port: fc.integer({ min: 1, max: 65535 }) }),
-      fc.record({ kind: fc.constant('unix' as const), path: fc.string({ minLength: 1, maxLength: 20, unit: 'grapheme' }).filter((path) => !path.includes('\0')) }),
+      fc.record({
+        kind: fc.constant('tcp' as const),
+        host: fc.oneof(fc.ipV4(), fc.ipV6(), fc.domain()),
+        port: fc.integer({ min: 1, max: 65535 }),
+      }),
+      fc.record({
+        kind: fc.constant('unix' as const),
+        path: fc.string({ minLength: 1, maxLength: 20, unit: 'grapheme' }).filter((path) => !path.includes('\0')),
+      }),
     );
     const name = fc.string({ unit: 'grapheme', maxLength: 50 }).filter((text) => !text.includes('\0'));
     fc.assert(
@@ -88,7 +117,9 @@ describe('the wire', () => {
     const known = [1, 5, 12, 22, 28, 75, 95, 108];
     for (const errno of Object.values(Errno)) expect(known).toContain(wireError(-errno));
     expect([wireError(0), wireError(-Errno.EROFS), wireError(-Errno.EFBIG), wireError(-Errno.ESTALE)]).toEqual([0, 1, 28, 5]);
-    expect([statusOfWireError(0), statusOfWireError(28), statusOfWireError(4242), statusOfWireError(0xffffffff)]).toEqual([0, -28, -22, -22]);
+    expect([statusOfWireError(0), statusOfWireError(28), statusOfWireError(4242), statusOfWireError(0xffffffff)]).toEqual([
+      0, -28, -22, -22,
+    ]);
   });
 });
 

@@ -122,6 +122,6 @@ export function goData(name: string, requests: number[]): Buffer {
   data.writeUInt32BE(text.length);
   text.copy(data, 4);
   data.writeUInt16BE(requests.length, 4 + text.length);
-  requests.forEach((request, i) => data.writeUInt16BE(request, 6 + text.length + 2 * i));
+  for (let i = 0; i < requests.length; i++) data.writeUInt16BE(requests[i], 6 + text.length + 2 * i);
   return data;
 }

@@ -171,7 +171,8 @@ export function answerTo(request: Request, server: ScriptedServer): Buffer {
   const { command, offset, length, payload, cookie } = request;
   if (command === 0) return simpleReply(cookie, 0, Buffer.from(server.bytes.subarray(offset, offset + length)));
   if (command === 1) server.bytes.set(payload, offset);
-  if (command === 4 || command === 6) server.bytes.fill(0, Math.min(offset, server.bytes.length), Math.min(offset + length, server.bytes.length));
+  if (command === 4 || command === 6)
+    server.bytes.fill(0, Math.min(offset, server.bytes.length), Math.min(offset + length, server.bytes.length));
   return simpleReply(cookie);
 }
 

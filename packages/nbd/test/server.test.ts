@@ -92,12 +92,18 @@ describe('handshake', () => {
   });
 
   it('lists its exports, the first of which is the default', async () => {
-    const server = await serve(new Map([['a', disk({ sizeBytes: 4096 }).device], ['bé', disk({ sizeBytes: 8192 }).device]]));
+    const server = await serve(
+      new Map([
+        ['a', disk({ sizeBytes: 4096 }).device],
+        ['bé', disk({ sizeBytes: 8192 }).device],
+      ]),
+    );
     const client = await open(server);
     await client.greet();
     client.option(3);
     const names = [];
-    for (let reply = await client.optionReply(); reply.type === 2; reply = await client.optionReply()) names.push(reply.data.toString('utf8', 4));
+    for (let reply = await client.optionReply(); reply.type === 2; reply = await client.optionReply())
+      names.push(reply.data.toString('utf8', 4));
     expect(names).toEqual(['a', 'bé']);
     expect((await client.go(''))[0].data.readBigUInt64BE(2)).toBe(4096n);
     const other = await open(server);
@@ -118,7 +124,13 @@ describe('handshake', () => {
     client.option(3, new Uint8Array(1));
     expect(await client.optionReply()).toMatchObject({ type: ERR_INVALID });
     expect((await client.go('nothing')).at(-1)).toMatchObject({ type: ERR_UNKNOWN });
-    for (const data of [Buffer.alloc(0), Buffer.alloc(5), Buffer.from([255, 255, 255, 255, 0, 0]), Buffer.concat([goData('', [3]), Buffer.alloc(1)]), goData('\xff\0', [])]) {
+    for (const data of [
+      Buffer.alloc(0),
+      Buffer.alloc(5),
+      Buffer.from([255, 255, 255, 255, 0, 0]),
+      Buffer.concat([goData('', [3]), Buffer.alloc(1)]),
+      goData('\xff\0', []),
+    ]) {
       client.option(7, data);
       expect(await client.optionReply()).toMatchObject({ type: ERR_INVALID });
     }
@@ -137,9 +149,18 @@ describe('handshake', () => {
 
   it.each([
     ['flags that were not offered', (client: RawClient) => client.greet(7)],
-    ['a wrong option magic', async (client: RawClient) => (await client.greet(), client.send(Buffer.alloc(64, 0x41)))],
-    ['more options than allowed', async (client: RawClient) => (await client.greet(), Array.from({ length: 33 }, () => client.option(77)))],
-    ['an endless option', async (client: RawClient) => (await client.greet(), client.send(Buffer.from('IHAVEOPT\0\0\0\x07\xff\xff\xff\xff', 'latin1')))],
+    ['a wrong option magic', (client: RawClient) => client.greet().then(() => client.send(Buffer.alloc(64, 0x41)))],
+    [
+      'more options than allowed',
+      async (client: RawClient) => {
+        await client.greet();
+        for (let i = 0; i < 33; i++) client.option(77);
+      },
+    ],
+    [
+      'an endless option',
+      (client: RawClient) => client.greet().then(() => client.send(Buffer.from('IHAVEOPT\0\0\0\x07\xff\xff\xff\xff', 'latin1'))),
+    ],
   ])('cuts off a client with %s', async (_what, misbehave) => {
     const server = await serve({ disk: disk().device });
     const client = await open(server);
@@ -173,47 +194,59 @@ describe('transmission', () => {
     const { ops, device } = disk({ sizeBytes: size, late });
     const server = await serve({ disk: device });
     await fc.assert(
-      fc.asyncProperty(fc.array(fc.array(operation, { minLength: 1, maxLength: 12 }), { maxLength: 5 }), fc.integer({ min: 1, max: 40000 }), async (batches, cut) => {
-        const model = Uint8Array.from(ops.bytes);
-        const client = await ready(server);
-        for (const batch of batches) {
-          // Requests of one batch are in flight together, so they must not overlap: order between them is undefined.
-          const taken: [number, number][] = [];
-          const sent = new Map<number, { command: number; offset: number; length: number }>();
-          const wire: Buffer[] = [];
-          const collect = { send: (...parts: Uint8Array[]) => wire.push(Buffer.concat(parts)) };
-          batch.forEach(({ command, offset, length, fua, seed }, cookie) => {
-            const end = Math.min(offset + length, size);
-            if (command !== REQUEST.FLUSH && taken.some(([from, to]) => offset < to && from < end)) return;
-            taken.push([offset, end]);
-            const data = command === REQUEST.WRITE ? patterned(end - offset, seed) : undefined;
-            const flush = command === REQUEST.FLUSH;
-            RawClient.prototype.request.call(collect as unknown as RawClient, command, cookie, flush ? 0 : offset, flush ? 0 : end - offset, fua ? 1 : 0, data);
-            if (data !== undefined) model.set(data, offset);
-            if (command === REQUEST.TRIM || command === REQUEST.WRITE_ZEROES) model.fill(0, offset, end);
-            sent.set(cookie, { command, offset, length: end - offset });
-          });
-          const stream = Buffer.concat(wire);
-          for (let at = 0; at < stream.length; at += cut) {
-            client.send(stream.subarray(at, at + cut));
-            if (cut < 2000) continue;
-            await new Promise((resolve) => setImmediate(resolve));
-          }
-          while (sent.size > 0) {
-            const { error, cookie } = await client.reply();
-            expect(error).toBe(0);
-            const request = sent.get(cookie);
-            if (request === undefined) throw new Error(`a reply with cookie ${cookie}, which is not open`);
-            sent.delete(cookie);
-            if (request.command === REQUEST.READ) {
-              const data = await client.read(request.length);
-              expect(data.equals(model.subarray(request.offset, request.offset + request.length))).toBe(true);
+      fc.asyncProperty(
+        fc.array(fc.array(operation, { minLength: 1, maxLength: 12 }), { maxLength: 5 }),
+        fc.integer({ min: 1, max: 40000 }),
+        async (batches, cut) => {
+          const model = Uint8Array.from(ops.bytes);
+          const client = await ready(server);
+          for (const batch of batches) {
+            // Requests of one batch are in flight together, so they must not overlap: order between them is undefined.
+            const taken: [number, number][] = [];
+            const sent = new Map<number, { command: number; offset: number; length: number }>();
+            const wire: Buffer[] = [];
+            const collect = { send: (...parts: Uint8Array[]) => wire.push(Buffer.concat(parts)) };
+            batch.forEach(({ command, offset, length, fua, seed }, cookie) => {
+              const end = Math.min(offset + length, size);
+              if (command !== REQUEST.FLUSH && taken.some(([from, to]) => offset < to && from < end)) return;
+              taken.push([offset, end]);
+              const data = command === REQUEST.WRITE ? patterned(end - offset, seed) : undefined;
+              const flush = command === REQUEST.FLUSH;
+              RawClient.prototype.request.call(
+                collect as unknown as RawClient,
+                command,
+                cookie,
+                flush ? 0 : offset,
+                flush ? 0 : end - offset,
+                fua ? 1 : 0,
+                data,
+              );
+              if (data !== undefined) model.set(data, offset);
+              if (command === REQUEST.TRIM || command === REQUEST.WRITE_ZEROES) model.fill(0, offset, end);
+              sent.set(cookie, { command, offset, length: end - offset });
+            });
+            const stream = Buffer.concat(wire);
+            for (let at = 0; at < stream.length; at += cut) {
+              client.send(stream.subarray(at, at + cut));
+              if (cut < 2000) continue;
+              await new Promise((resolve) => setImmediate(resolve));
+            }
+            while (sent.size > 0) {
+              const { error, cookie } = await client.reply();
+              expect(error).toBe(0);
+              const request = sent.get(cookie);
+              if (request === undefined) throw new Error(`a reply with cookie ${cookie}, which is not open`);
+              sent.delete(cookie);
+              if (request.command === REQUEST.READ) {
+                const data = await client.read(request.length);
+                expect(data.equals(model.subarray(request.offset, request.offset + request.length))).toBe(true);
+              }
             }
           }
-        }
-        expect(Buffer.from(ops.bytes).equals(model)).toBe(true);
-        client.close();
-      }),
+          expect(Buffer.from(ops.bytes).equals(model)).toBe(true);
+          client.close();
+        },
+      ),
       { numRuns: 25 },
     );
   });
@@ -311,7 +344,12 @@ describe('transmission', () => {
     let status = 0;
     const server = await serve({ disk: disk({ statusOf: () => status }).device });
     const client = await ready(server);
-    for (const [errno, wire] of [[28, 28], [5, 5], [116, 5], [27, 28]]) {
+    for (const [errno, wire] of [
+      [28, 28],
+      [5, 5],
+      [116, 5],
+      [27, 28],
+    ]) {
       status = -errno;
       client.request(REQUEST.WRITE, 3, 0, 8192, 0, new Uint8Array(8192));
       client.request(REQUEST.READ, 4, 0, 8192);
@@ -425,15 +463,17 @@ describe('bounds', () => {
         bytes.set(data, 16);
         return bytes;
       }),
-      fc.record({ flags: fc.nat(3), command: fc.nat(9), offset: fc.nat(70000), length: fc.nat(70000) }).map(({ flags, command, offset, length }) => {
-        const bytes = Buffer.alloc(28);
-        bytes.writeUInt32BE(0x25609513);
-        bytes.writeUInt16BE(flags, 4);
-        bytes.writeUInt16BE(command, 6);
-        bytes.writeUInt32BE(offset, 20);
-        bytes.writeUInt32BE(length, 24);
-        return bytes;
-      }),
+      fc
+        .record({ flags: fc.nat(3), command: fc.nat(9), offset: fc.nat(70000), length: fc.nat(70000) })
+        .map(({ flags, command, offset, length }) => {
+          const bytes = Buffer.alloc(28);
+          bytes.writeUInt32BE(0x25609513);
+          bytes.writeUInt16BE(flags, 4);
+          bytes.writeUInt16BE(command, 6);
+          bytes.writeUInt32BE(offset, 20);
+          bytes.writeUInt32BE(length, 24);
+          return bytes;
+        }),
     );
     await fc.assert(
       fc.asyncProperty(fc.boolean(), fc.array(piece, { maxLength: 12 }), async (transmission, pieces) => {
@@ -483,7 +523,12 @@ describe('the end', () => {
 
   it('cuts at its time limit, and keeps the memory until the device has let go of it', async () => {
     let release: () => void = () => {};
-    const { device } = disk({ late: (end, bio) => (bio.op === BioOp.FLUSH ? end() : void (release = end)) });
+    const { device } = disk({
+      late: (end, bio) => {
+        if (bio.op === BioOp.FLUSH) end();
+        else release = end;
+      },
+    });
     const server = await serve({ disk: device });
     const client = await ready(server);
     client.request(REQUEST.READ, 1, 0, 4096);
@@ -509,7 +554,9 @@ describe('the end', () => {
     await expect(serve({})).rejects.toMatchObject({ code: 'EINVAL' });
     await expect(serve({ 'a\0b': device })).rejects.toMatchObject({ code: 'EINVAL' });
     await expect(serve({ [`x${'y'.repeat(5000)}`]: device })).rejects.toMatchObject({ code: 'EINVAL' });
-    await expect(serve(new Map(Array.from({ length: 40 }, (_, i) => [`${i}`.padEnd(2000), device])))).rejects.toMatchObject({ code: 'EINVAL' });
+    await expect(serve(new Map(Array.from({ length: 40 }, (_, i) => [`${i}`.padEnd(2000), device])))).rejects.toMatchObject({
+      code: 'EINVAL',
+    });
     await expect(serve({ a: device }, { address: 'nonsense' })).rejects.toMatchObject({ code: 'EINVAL' });
     await expect(serve({ a: device }, { maxConnections: 0 })).rejects.toMatchObject({ code: 'EINVAL' });
     const server = await serve({ a: device });

@@ -45,7 +45,12 @@ export class DeviceUser {
 
   static async create(kernel: Kernel, device: BlockDevice, nrBuffers = 8, bufferBytes = 32768): Promise<DeviceUser> {
     const memory = await kernel.memory.allocStanding(kernel.task, 'test buffers', (nrBuffers * bufferBytes) / 4096);
-    return new DeviceUser(device, memory, bufferBytes, Array.from({ length: nrBuffers }, (_, i) => i));
+    return new DeviceUser(
+      device,
+      memory,
+      bufferBytes,
+      Array.from({ length: nrBuffers }, (_, i) => i),
+    );
   }
 
   dispose(): void {

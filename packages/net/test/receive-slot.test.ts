@@ -64,7 +64,12 @@ describe('receive slot', () => {
   });
 
   it('delivers the stream in order and never touches held bytes, whatever is consumed, held and read', () => {
-    const step = fc.record({ read: fc.integer({ min: 1, max: 8192 }), consume: fc.integer({ min: 0, max: 8192 }), hold: fc.boolean(), release: fc.integer({ min: 0, max: 3 }) });
+    const step = fc.record({
+      read: fc.integer({ min: 1, max: 8192 }),
+      consume: fc.integer({ min: 0, max: 8192 }),
+      hold: fc.boolean(),
+      release: fc.integer({ min: 0, max: 3 }),
+    });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
         const slot = slotOf(2);

@@ -201,7 +201,10 @@ describe.each(['tcp', 'unix'])('%s', (kind) => {
 
   it('abandons a connection that waits for its memory when the listener closes', async () => {
     let release: (end: TestEnd) => void = () => {};
-    const listener = await net.transport.listen(parseAddress(address()), { maxConnections: 4, accept: () => new Promise((resolve) => (release = resolve)) });
+    const listener = await net.transport.listen(parseAddress(address()), {
+      maxConnections: 4,
+      accept: () => new Promise((resolve) => (release = resolve)),
+    });
     const client = await connect(listener);
     await waitFor('accepting', () => listener.nrConnections === 1);
     await listener.close();
@@ -230,7 +233,9 @@ describe.each(['tcp', 'unix'])('%s', (kind) => {
   it('gives up a connection when its signal aborts, before and during', async () => {
     const listener = await listen(address());
     const end = await newEnd();
-    await expect(net.transport.connect(listener.address, { slot: end.slot, handler: end, timeoutMs: 5000, signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'EINTR' });
+    await expect(
+      net.transport.connect(listener.address, { slot: end.slot, handler: end, timeoutMs: 5000, signal: AbortSignal.abort() }),
+    ).rejects.toMatchObject({ code: 'EINTR' });
     const controller = new AbortController();
     const attempt = net.transport.connect(listener.address, { slot: end.slot, handler: end, timeoutMs: 5000, signal: controller.signal });
     controller.abort();
@@ -242,9 +247,14 @@ describe.each(['tcp', 'unix'])('%s', (kind) => {
 describe('unix sockets', () => {
   it('replaces the file of a server that died', async () => {
     const path = join(folder, 'dead.sock');
-    spawnSync(process.execPath, ['-e', `require('net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`]);
+    spawnSync(process.execPath, [
+      '-e',
+      `require('net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`,
+    ]);
     const end = await newEnd();
-    await expect(net.transport.connect(parseAddress(`unix:${path}`), { slot: end.slot, handler: end, timeoutMs: 5000 })).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+    await expect(
+      net.transport.connect(parseAddress(`unix:${path}`), { slot: end.slot, handler: end, timeoutMs: 5000 }),
+    ).rejects.toMatchObject({ code: 'ECONNREFUSED' });
     const listener = await listen(`unix:${path}`);
     await connect(listener);
   });
@@ -266,7 +276,15 @@ describe('tcp', () => {
     const listener = await listen('127.0.0.1:0');
     const end = await newEnd();
     // A clock whose timers are over at once: no server is slow enough to rely on.
-    const impatient: Clock = { nowMs: () => 0, setTimer: (_delayMs, fire) => (queueMicrotask(fire), {}), clearTimer: () => {}, nrPendingTimers: 0 };
+    const impatient: Clock = {
+      nowMs: () => 0,
+      setTimer: (_delayMs, fire) => {
+        queueMicrotask(fire);
+        return {};
+      },
+      clearTimer: () => {},
+      nrPendingTimers: 0,
+    };
     const attempt = new HostTransport(impatient).connect(listener.address, { slot: end.slot, handler: end, timeoutMs: 250 });
     await expect(attempt).rejects.toMatchObject({ code: 'ETIMEDOUT' });
     await expect(attempt).rejects.toThrow('250 ms');
@@ -274,7 +292,9 @@ describe('tcp', () => {
 
   it('says ENXIO for a host name that does not exist', async () => {
     const end = await newEnd();
-    await expect(net.transport.connect(parseAddress('no-such-host.invalid:9'), { slot: end.slot, handler: end, timeoutMs: 20_000 })).rejects.toMatchObject({ code: 'ENXIO' });
+    await expect(
+      net.transport.connect(parseAddress('no-such-host.invalid:9'), { slot: end.slot, handler: end, timeoutMs: 20_000 }),
+    ).rejects.toMatchObject({ code: 'ENXIO' });
   });
 
   it('reports a reset as ECONNRESET', async () => {

@@ -1,7 +1,15 @@
 /** A kernel with the host's transports, and socket handlers that remember what they were told. */
 import { Kernel, type KernelError, type StandingMemory } from '@tidemark/core';
 import { host } from '@tidemark/core/host';
-import { type AcceptedConnection, findTransport, parseAddress, ReceiveSlot, type Socket, type SocketHandler, type Transport } from '@tidemark/net';
+import {
+  type AcceptedConnection,
+  findTransport,
+  parseAddress,
+  ReceiveSlot,
+  type Socket,
+  type SocketHandler,
+  type Transport,
+} from '@tidemark/net';
 import { hostTransports } from '@tidemark/net/host';
 import { expect } from 'vitest';
 

@@ -25,7 +25,8 @@ export class HandshakeStream implements SocketHandler {
    */
   need(lengthBytes: number): MaybePromise<void> {
     if (this.slot.length >= lengthBytes) return;
-    if (lengthBytes > this.slot.sizeBytes / 2) throw new KernelError('EPROTO', `${this.name} sent a handshake message of ${lengthBytes} bytes`);
+    if (lengthBytes > this.slot.sizeBytes / 2)
+      throw new KernelError('EPROTO', `${this.name} sent a handshake message of ${lengthBytes} bytes`);
     if (this.#ended !== null) throw this.#ended;
     this.#wanted = lengthBytes;
     this.#socket?.resume(); // reading stops on a full slot; what was in it has been taken since

@@ -57,7 +57,8 @@ export async function negotiate(stream: HandshakeStream, socket: Socket, options
   const { slot } = stream;
   await stream.need(GREETING_BYTES);
   if (!hasMagic(slot.view, slot.start, GREETING_MAGIC)) throw new KernelError('EPROTO', `${uri}: the peer is no NBD server`);
-  if (hasMagic(slot.view, slot.start + 8, OLDSTYLE_MAGIC)) throw new KernelError('EPROTONOSUPPORT', `${uri}: the server speaks only the oldstyle handshake`);
+  if (hasMagic(slot.view, slot.start + 8, OLDSTYLE_MAGIC))
+    throw new KernelError('EPROTONOSUPPORT', `${uri}: the server speaks only the oldstyle handshake`);
   if (!hasMagic(slot.view, slot.start + 8, OPTION_MAGIC)) throw new KernelError('EPROTO', `${uri}: the server's greeting is broken`);
   const offered = slot.view.getUint16(slot.start + 16);
   slot.consume(GREETING_BYTES);
@@ -121,7 +122,8 @@ async function receiveGo(stream: HandshakeStream, uri: string): Promise<ExportIn
       if (sizeBytes < 0) throw new KernelError('EPROTO', `${uri}: the server did not tell the size of the export`);
       return { sizeBytes, flags, minBlockBytes, maxPayloadBytes };
     }
-    if (type !== OptionReply.INFO || length < 2) throw new KernelError('EPROTO', `${uri}: an option reply of type ${type} and ${length} bytes makes no sense`);
+    if (type !== OptionReply.INFO || length < 2)
+      throw new KernelError('EPROTO', `${uri}: an option reply of type ${type} and ${length} bytes makes no sense`);
     const what = view.getUint16(at);
     if (what === Info.EXPORT) {
       if (length !== 12) throw new KernelError('EPROTO', `${uri}: export information of ${length} bytes`);
@@ -158,8 +160,10 @@ function checked(info: ExportInfo, uri: string): ExportInfo {
   if (minBlockBytes < 1 || minBlockBytes > 65536 || (minBlockBytes & (minBlockBytes - 1)) !== 0) {
     throw new KernelError('EPROTO', `${uri}: the server's smallest block is ${minBlockBytes} bytes, which is no power of two up to 64 KiB`);
   }
-  if (minBlockBytes > PAGE_SIZE) throw new KernelError('EINVAL', `${uri}: the server wants blocks of ${formatSize(minBlockBytes)}, the most here is a page`);
-  if (maxPayloadBytes < PAGE_SIZE) throw new KernelError('EINVAL', `${uri}: the server takes at most ${maxPayloadBytes} bytes a request, less than a page`);
+  if (minBlockBytes > PAGE_SIZE)
+    throw new KernelError('EINVAL', `${uri}: the server wants blocks of ${formatSize(minBlockBytes)}, the most here is a page`);
+  if (maxPayloadBytes < PAGE_SIZE)
+    throw new KernelError('EINVAL', `${uri}: the server takes at most ${maxPayloadBytes} bytes a request, less than a page`);
   return info;
 }
 

@@ -10,7 +10,16 @@
  * next connection: a server that accepts and then fails each time is given up as well. When the limit is over the owner fails what is
  * in flight, and the link stays down, without timers, until a new request wakes it.
  */
-import { type AbortSignalLike, AbortSource, type Clock, Errno, errnoOf, KernelError, type TimerHandle, type TracePoints } from '@tidemark/core';
+import {
+  type AbortSignalLike,
+  AbortSource,
+  type Clock,
+  Errno,
+  errnoOf,
+  KernelError,
+  type TimerHandle,
+  type TracePoints,
+} from '@tidemark/core';
 import type { Socket } from '@tidemark/net';
 import type { Connected } from './connect.js';
 

@@ -142,7 +142,12 @@ export class NbdDevice implements BlockDeviceOps, SocketHandler {
   async #checkSame(connected: Connected): Promise<Connected> {
     const { info } = connected;
     const was = this.#info;
-    if (info.sizeBytes === was.sizeBytes && info.flags === was.flags && info.minBlockBytes === was.minBlockBytes && info.maxPayloadBytes >= this.maxTransferBytes) {
+    if (
+      info.sizeBytes === was.sizeBytes &&
+      info.flags === was.flags &&
+      info.minBlockBytes === was.minBlockBytes &&
+      info.maxPayloadBytes >= this.maxTransferBytes
+    ) {
       return connected;
     }
     await connected.abandon();
@@ -290,7 +295,8 @@ export class NbdDevice implements BlockDeviceOps, SocketHandler {
     this.#link.lost(error); // before anything is ended: what a submitter sends now waits for the next connection
     for (let slot = 0; slot <= requests.nrUnits; slot++) {
       const state = requests.state[slot];
-      if ((state & SlotState.ANSWERED) !== 0) this.#finish(slot); // its pages are free, now that the host has let go of them
+      if ((state & SlotState.ANSWERED) !== 0)
+        this.#finish(slot); // its pages are free, now that the host has let go of them
       else if (state !== SlotState.FREE) requests.state[slot] = SlotState.BUSY;
     }
     this.#ledger.connectionLost();

@@ -1,5 +1,13 @@
 /** The block driver behind `nbd://` and `nbd+unix://`: takes a device's memory, connects, and hands over. */
-import { type BlockDeviceOps, type BlockDriver, type DependencyContainer, KERNEL, KernelError, type OpenDeviceOptions, type StandingMemory } from '@tidemark/core';
+import {
+  type BlockDeviceOps,
+  type BlockDriver,
+  type DependencyContainer,
+  KERNEL,
+  KernelError,
+  type OpenDeviceOptions,
+  type StandingMemory,
+} from '@tidemark/core';
 import { findTransport, ReceiveSlot } from '@tidemark/net';
 import { parseUri } from '../protocol/uri.js';
 import { connectExport } from './connect.js';

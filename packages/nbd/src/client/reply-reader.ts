@@ -51,7 +51,11 @@ export class ReplyReader {
     const error = view.getUint32(start + 4);
     const index = view.getUint32(start + 12);
     const { state, bios, nrUnits } = this.requests;
-    if (view.getUint32(start + 8) !== generation || index > nrUnits || (state[index] & (SlotState.BUSY | SlotState.ANSWERED)) !== SlotState.BUSY) {
+    if (
+      view.getUint32(start + 8) !== generation ||
+      index > nrUnits ||
+      (state[index] & (SlotState.BUSY | SlotState.ANSWERED)) !== SlotState.BUSY
+    ) {
       throw new KernelError('EPROTO', 'a reply has a cookie that is not in flight');
     }
     slot.consume(SIMPLE_REPLY_BYTES);

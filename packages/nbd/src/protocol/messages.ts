@@ -8,7 +8,15 @@
  *
  * A cookie is two opaque 32-bit words. An offset is a number up to 2^53; a larger one reads as `Infinity`, which no check lets pass.
  */
-import { type Magic64, OPTION_HEADER_BYTES, OPTION_MAGIC, OPTION_REPLY_HEADER_BYTES, OPTION_REPLY_MAGIC, REQUEST_MAGIC, SIMPLE_REPLY_MAGIC } from './constants.js';
+import {
+  type Magic64,
+  OPTION_HEADER_BYTES,
+  OPTION_MAGIC,
+  OPTION_REPLY_HEADER_BYTES,
+  OPTION_REPLY_MAGIC,
+  REQUEST_MAGIC,
+  SIMPLE_REPLY_MAGIC,
+} from './constants.js';
 
 const TWO_32 = 2 ** 32;
 

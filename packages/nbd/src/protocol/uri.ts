@@ -64,7 +64,8 @@ export function parseUri(text: string): NbdTarget {
 export function checkExportName(name: string): void {
   if (name.includes('\0')) throw new KernelError('EINVAL', `the export name ${JSON.stringify(name)} holds a NUL`);
   if (/\p{Surrogate}/u.test(name)) throw new KernelError('EINVAL', `the export name ${JSON.stringify(name)} is not Unicode text`);
-  if (encodeUtf8(name).length > STRING_MAX_BYTES) throw new KernelError('EINVAL', `an export name is longer than ${STRING_MAX_BYTES} bytes`);
+  if (encodeUtf8(name).length > STRING_MAX_BYTES)
+    throw new KernelError('EINVAL', `an export name is longer than ${STRING_MAX_BYTES} bytes`);
 }
 
 function target(address: SocketAddress, exportName: string): NbdTarget {

@@ -96,7 +96,9 @@ export class NbdServer {
       for (const device of held) device.unhold();
       throw error;
     }
-    this.#unregister = this.#kernel.onShutdown(`nbd server ${this.uri}`, (deadlineMs) => this.close({ timeoutMs: Math.max(deadlineMs - clock.nowMs(), 0) }));
+    this.#unregister = this.#kernel.onShutdown(`nbd server ${this.uri}`, (deadlineMs) =>
+      this.close({ timeoutMs: Math.max(deadlineMs - clock.nowMs(), 0) }),
+    );
   }
 
   /** URI of the default export. */
@@ -142,7 +144,8 @@ export class NbdServer {
     const timeIsUp = new AbortSource();
     const timer = clock.setTimer(timeoutMs, () => {
       timeIsUp.abort(new KernelError('ETIMEDOUT', 'the server was to be closed by now'));
-      for (const connection of [...this.#connections]) connection.destroy(new KernelError('ESHUTDOWN', 'the server closed before the connection was drained'));
+      for (const connection of [...this.#connections])
+        connection.destroy(new KernelError('ESHUTDOWN', 'the server closed before the connection was drained'));
     });
     const closed = this.#listener?.close();
     for (const connection of [...this.#connections]) connection.drain();

@@ -133,7 +133,8 @@ export class Negotiation {
   }
 
   #skip(option: number, lengthBytes: number): void {
-    if (lengthBytes > SKIP_MAX_BYTES || option === Option.EXPORT_NAME) throw new KernelError('EPROTO', `option ${option} has ${lengthBytes} bytes of data`);
+    if (lengthBytes > SKIP_MAX_BYTES || option === Option.EXPORT_NAME)
+      throw new KernelError('EPROTO', `option ${option} has ${lengthBytes} bytes of data`);
     this.#count();
     this.host.slot.consume(OPTION_HEADER_BYTES);
     this.#skipOption = option;
@@ -189,26 +190,39 @@ export class Negotiation {
     this.#send(length, resume);
   }
 
-  /** Data: name length u32, name, number of requests u16, requests u16 each. */
   #infoOrGo(option: number, at: number, lengthBytes: number, resume: () => void): void {
-    const { slot } = this.host;
-    const nameBytes = lengthBytes >= 6 ? slot.view.getUint32(at) : Number.POSITIVE_INFINITY;
-    if (nameBytes > lengthBytes - 6) return this.#answer(option, OptionReply.ERR_INVALID, resume);
-    const nrRequests = slot.view.getUint16(at + 4 + nameBytes);
-    if (6 + nameBytes + 2 * nrRequests !== lengthBytes) return this.#answer(option, OptionReply.ERR_INVALID, resume);
-    const name = nameBytes > STRING_MAX_BYTES ? null : decodeUtf8(slot.bytes, at + 4, at + 4 + nameBytes);
-    if (name === null) return this.#answer(option, OptionReply.ERR_INVALID, resume);
+    const asked = this.#parseInfo(at, lengthBytes);
+    if (typeof asked === 'number') {
+      this.#answer(option, asked, resume);
+      return;
+    }
+    const { chosen, asksBlockSize, asksName } = asked;
+    const length = this.#putInfo(option, chosen, asksBlockSize, asksName);
+    this.#send(length, option === Option.GO ? () => this.host.onTransmission(chosen, asksBlockSize) : resume);
+  }
+
+  /**
+   * Data of INFO and GO: name length u32, name, number of requests u16, requests u16 each.
+   * @returns what is asked for, or the error to answer with.
+   */
+  #parseInfo(at: number, lengthBytes: number): { chosen: Export; asksBlockSize: boolean; asksName: boolean } | number {
+    const { bytes, view } = this.host.slot;
+    const nameBytes = lengthBytes >= 6 ? view.getUint32(at) : Number.POSITIVE_INFINITY;
+    if (nameBytes > lengthBytes - 6) return OptionReply.ERR_INVALID;
+    const nrRequests = view.getUint16(at + 4 + nameBytes);
+    if (6 + nameBytes + 2 * nrRequests !== lengthBytes) return OptionReply.ERR_INVALID;
+    const name = nameBytes > STRING_MAX_BYTES ? null : decodeUtf8(bytes, at + 4, at + 4 + nameBytes);
+    if (name === null) return OptionReply.ERR_INVALID;
     const chosen = this.#find(name);
-    if (chosen === null) return this.#answer(option, OptionReply.ERR_UNKNOWN, resume);
+    if (chosen === null) return OptionReply.ERR_UNKNOWN;
     let asksBlockSize = false;
     let asksName = false;
     for (let i = 0; i < nrRequests; i++) {
-      const request = slot.view.getUint16(at + 6 + nameBytes + 2 * i);
+      const request = view.getUint16(at + 6 + nameBytes + 2 * i);
       asksBlockSize ||= request === Info.BLOCK_SIZE;
       asksName ||= request === Info.NAME;
     }
-    const length = this.#putInfo(option, chosen, asksBlockSize, asksName);
-    this.#send(length, option === Option.GO ? () => this.host.onTransmission(chosen, asksBlockSize) : resume);
+    return { chosen, asksBlockSize, asksName };
   }
 
   #putInfo(option: number, chosen: Export, asksBlockSize: boolean, asksName: boolean): number {

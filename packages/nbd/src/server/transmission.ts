@@ -14,7 +14,14 @@
  */
 import { type Bio, BioOp, Errno, invariant, KernelError } from '@tidemark/core';
 import type { ReceiveSlot } from '@tidemark/net';
-import { Command, CommandFlag, DEFAULT_MAX_PAYLOAD_BYTES, REQUEST_BYTES, REQUEST_MAGIC, SIMPLE_REPLY_BYTES } from '../protocol/constants.js';
+import {
+  Command,
+  CommandFlag,
+  DEFAULT_MAX_PAYLOAD_BYTES,
+  REQUEST_BYTES,
+  REQUEST_MAGIC,
+  SIMPLE_REPLY_BYTES,
+} from '../protocol/constants.js';
 import { getU64, putSimpleReply } from '../protocol/messages.js';
 import { wireError } from '../protocol/wire-errors.js';
 import { BioStack } from './bio-stack.js';
@@ -198,7 +205,8 @@ export class Transmission {
   }
 
   #startWrite(flags: number, high: number, low: number, offsetBytes: number, lengthBytes: number, checked: number): boolean {
-    if (lengthBytes > 2 * this.#payloadMaxBytes) return this.#fail(`a WRITE of ${lengthBytes} bytes, where ${this.#payloadMaxBytes} are the most`);
+    if (lengthBytes > 2 * this.#payloadMaxBytes)
+      return this.#fail(`a WRITE of ${lengthBytes} bytes, where ${this.#payloadMaxBytes} are the most`);
     const entry = this.#admit(high, low, 0);
     if (entry < 0) return this.#block();
     this.#status[entry] = lengthBytes > this.#payloadMaxBytes ? -Errno.EINVAL : checked;
@@ -238,7 +246,15 @@ export class Transmission {
   }
 
   /** FLUSH, TRIM, WRITE_ZEROES, and everything that is only refused. */
-  #startOther(command: number, flags: number, high: number, low: number, offsetBytes: number, lengthBytes: number, status: number): boolean {
+  #startOther(
+    command: number,
+    flags: number,
+    high: number,
+    low: number,
+    offsetBytes: number,
+    lengthBytes: number,
+    status: number,
+  ): boolean {
     if (status === 0 && this.#bios.nrFree === 0) return this.#block();
     const entry = this.#admit(high, low, 0);
     if (entry < 0) return this.#block();

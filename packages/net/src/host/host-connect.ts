@@ -20,7 +20,9 @@ export function connectHostSocket(clock: Clock, address: SocketAddress, options:
       failure ??= error;
       raw.destroy();
     };
-    const timer = clock.setTimer(timeoutMs, () => giveUp(new KernelError('ETIMEDOUT', `connect to ${peer}: no answer within ${timeoutMs} ms`)));
+    const timer = clock.setTimer(timeoutMs, () =>
+      giveUp(new KernelError('ETIMEDOUT', `connect to ${peer}: no answer within ${timeoutMs} ms`)),
+    );
     const onAbort = (): void => {
       if (signal !== null) giveUp(errorFrom(abortErrno(signal), `connect to ${peer}: given up`));
     };

@@ -31,7 +31,9 @@ class HostListener implements Listener {
   ) {
     server.maxConnections = options.maxConnections;
     server.on('connection', (shell) => void this.#accept(shell));
-    server.on('drop', () => options.onRefused?.(new KernelError('EAGAIN', `${formatAddress(address)} has its ${options.maxConnections} connections`)));
+    server.on('drop', () =>
+      options.onRefused?.(new KernelError('EAGAIN', `${formatAddress(address)} has its ${options.maxConnections} connections`)),
+    );
     server.on('error', (thrown) => options.onRefused?.(socketError(thrown, `accept on ${formatAddress(address)}`)));
   }
 
@@ -97,7 +99,8 @@ export async function listenHostSocket(address: SocketAddress, options: ListenOp
   try {
     server = await bind(address);
   } catch (thrown) {
-    if (address.kind !== 'unix' || (thrown as { code?: unknown }).code !== 'EADDRINUSE') throw socketError(thrown, `listen on ${formatAddress(address)}`);
+    if (address.kind !== 'unix' || (thrown as { code?: unknown }).code !== 'EADDRINUSE')
+      throw socketError(thrown, `listen on ${formatAddress(address)}`);
     await removeDeadSocket(address.path);
     server = await bind(address).catch((again: unknown) => {
       throw socketError(again, `listen on ${formatAddress(address)}`);
@@ -112,10 +115,13 @@ function bind(address: SocketAddress): Promise<Server> {
   return new Promise((resolve, reject) => {
     const server = createServer({ pauseOnConnect: true, allowHalfOpen: true });
     server.once('error', reject);
-    server.listen(address.kind === 'unix' ? { path: address.path, backlog: BACKLOG } : { host: address.host, port: address.port, backlog: BACKLOG }, () => {
-      server.off('error', reject);
-      resolve(server);
-    });
+    server.listen(
+      address.kind === 'unix' ? { path: address.path, backlog: BACKLOG } : { host: address.host, port: address.port, backlog: BACKLOG },
+      () => {
+        server.off('error', reject);
+        resolve(server);
+      },
+    );
   });
 }
 

@@ -47,7 +47,9 @@ describe('a request', () => {
   it('is over only when it is answered and the host has let go of its pages, whichever is first', async () => {
     const [socket] = transport.sockets;
     let isOver = false;
-    const written = user.write(512, patterned(1024, 1)).then((status) => ((isOver = true), status));
+    const written = user.write(512, patterned(1024, 1)).finally(() => {
+      isOver = true;
+    });
     socket.deliver(simpleReply(cookie(1, 0))); // before anything is sent
     await new Promise((resolve) => setImmediate(resolve));
     expect(isOver).toBe(false);
