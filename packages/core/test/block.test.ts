@@ -164,7 +164,7 @@ describe('BlockDevice', () => {
     let nrCloses = 0;
     const heard: string[] = [];
     const { device, seen } = recorder({ close: async () => void nrCloses++ });
-    device.onClose(() => heard.push('closing'));
+    device.onClose(() => void heard.push('closing'));
     device.hold('swap');
     expect(() => device.hold('md')).toThrow(
       expect.objectContaining({ code: 'EBUSY', message: expect.stringMatching(/in use by swap, wanted by md/) }),
