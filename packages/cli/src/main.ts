@@ -4,7 +4,6 @@
  *     0        done
  *     1        the job failed: bytes that do not verify, or a bug
  *     2        bad usage or bad input, from a mistyped option to a server that does not answer: one line on stderr
- *     3        stalled, report printed
  *     128 + n  ended by signal n
  *
  * @packageDocumentation

@@ -6,7 +6,7 @@
 import os from 'node:os';
 
 /** Exit codes of every verb. Signal n adds 128 + n. */
-export const ExitCode = { DONE: 0, FAILED: 1, BAD_INPUT: 2, STALLED: 3 } as const;
+export const ExitCode = { DONE: 0, FAILED: 1, BAD_INPUT: 2 } as const;
 export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];
 
 /** The command line is wrong; the message is the one line that says how. */
