@@ -6,8 +6,9 @@
  *
  * Acknowledged is not durable: a page's frame is freed only when a flush has covered it. Acknowledged pages gather until nothing is in
  * flight or half of the units wait, and are flushed together. If the flush says that the server lost what it had acknowledged
- * (`WRITE_AGAIN`), every page that waits for a flush becomes dirty again and is written once more; nothing is lost, for all of them are
- * still in memory.
+ * (`WRITE_AGAIN`), or fails, every page that waits for a flush becomes dirty again and is written once more; nothing is lost, for all of
+ * them are still in memory. So is every page of a run under way at that time, when the run ends: a part of it may have been acknowledged before
+ * the loss, and the flush that told of it was the only one that will.
  *
  * A write that fails is tried page by page; a page that fails alone stays in memory, dirty, and its slot is bad from then on. When 64
  * pages in a row have failed it is not the slots: the area has failed, and takes no more pages.
@@ -24,13 +25,15 @@ import {
   WRITE_AGAIN,
   isPromise,
 } from '@tidemark/core';
-import { FLUSH_FAILURES_MAX, RUN_PAGES, WRITE_FAILURES_MAX, writebackPages } from './params.js';
+import { FLUSH_FAILURES_MAX, FLUSH_LOSSES_MAX, RUN_PAGES, WRITE_FAILURES_MAX, writebackPages } from './params.js';
 import type { SwapArea } from './swap-area.js';
 
 /** One write to consecutive slots. */
 class WriteRun {
   slot = 0;
   count = 0;
+  /** Losses that flushes had told of when it began. */
+  nrLosses = 0;
   readonly pfns = new Uint32Array(RUN_PAGES);
 }
 
@@ -57,6 +60,8 @@ export class SwapWriter {
   #nrFlushing = 0;
   #nrRunsInFlight = 0;
   #nrHeld = 0;
+  /** Flushes that failed, and so may have lost what was acknowledged. */
+  #nrLosses = 0;
   /** Failures in a row. */
   #flushFailures = 0;
   #writeFailures = 0;
@@ -126,6 +131,7 @@ export class SwapWriter {
     const run = this.#open;
     if (run === null) return;
     this.#open = null;
+    run.nrLosses = this.#nrLosses;
     this.#nrRunsInFlight++;
     const status = this.#area.pinned.swapOut(this.#parts.task, run.slot, run.pfns, 0, run.count);
     if (isPromise(status)) void status.then((ended) => this.#runEnded(run, ended));
@@ -139,17 +145,18 @@ export class SwapWriter {
     }
     if (status === 0) {
       this.#parts.memory.counters.pswpout += run.count;
-      for (let i = 0; i < run.count; i++) this.#acknowledged(run.pfns[i]);
+      for (let i = 0; i < run.count; i++) this.#acknowledged(run.pfns[i], run.nrLosses);
     } else this.#failed(run.pfns[0], run.slot);
     this.#runDone(run);
   }
 
   async #retrySingly(run: WriteRun): Promise<void> {
     for (let i = 0; i < run.count; i++) {
+      const nrLosses = this.#nrLosses;
       const status = await this.#area.pinned.swapOut(this.#parts.task, run.slot + i, run.pfns, i, 1);
       if (status === 0) {
         this.#parts.memory.counters.pswpout++;
-        this.#acknowledged(run.pfns[i]);
+        this.#acknowledged(run.pfns[i], nrLosses);
       } else this.#failed(run.pfns[i], run.slot + i);
     }
     this.#runDone(run);
@@ -163,10 +170,16 @@ export class SwapWriter {
     this.#noteProgress();
   }
 
-  #acknowledged(pfn: Pfn): void {
+  /** @param nrLosses those known when the write began. */
+  #acknowledged(pfn: Pfn, nrLosses: number): void {
+    const { frames, counters } = this.#parts.memory;
     this.#writeFailures = 0;
     if (this.#area.trusted) this.#end(pfn);
-    else this.#pending[this.#nrPending++] = pfn;
+    else if (nrLosses !== this.#nrLosses) {
+      counters.swpout_again++;
+      frames.flags[pfn] |= PG.DIRTY;
+      this.#end(pfn);
+    } else this.#pending[this.#nrPending++] = pfn;
   }
 
   /** The area takes no more pages. */
@@ -214,17 +227,16 @@ export class SwapWriter {
     const count = this.#nrFlushing;
     if (status === 0) this.#flushFailures = 0;
     else {
-      const lost = status === WRITE_AGAIN;
+      const isLost = status === WRITE_AGAIN;
+      const pending = this.#nrPending;
       for (let i = 0; i < count; i++) frames.flags[this.#flushing[i]] |= PG.DIRTY;
-      if (lost) {
-        counters.swpout_again += count + this.#nrPending;
-        for (let i = 0; i < this.#nrPending; i++) frames.flags[this.#pending[i]] |= PG.DIRTY;
-        this.#endAll(this.#pending, this.#nrPending);
-        this.#nrPending = 0;
-      } else {
-        counters.swpout_error += count;
-        if (++this.#flushFailures >= FLUSH_FAILURES_MAX) this.#fail();
-      }
+      for (let i = 0; i < pending; i++) frames.flags[this.#pending[i]] |= PG.DIRTY;
+      this.#nrPending = 0;
+      this.#nrLosses++;
+      if (isLost) counters.swpout_again += count + pending;
+      else counters.swpout_error += count + pending;
+      if (++this.#flushFailures >= (isLost ? FLUSH_LOSSES_MAX : FLUSH_FAILURES_MAX)) this.#fail();
+      this.#endAll(this.#pending, pending);
     }
     this.#endAll(this.#flushing, count);
     this.#nrFlushing = 0;
