@@ -27,10 +27,12 @@ import { twoListPolicy } from '../reclaim/two-list-policy.js';
 import { AbortSource } from '../task/abort.js';
 import type { Clock, RandomSource, Scheduler } from '../task/clock.js';
 import { TaskContext } from '../task/task-context.js';
+import { WaitRegistry } from '../task/wait-registry.js';
 import { corePlugin } from './core-plugin.js';
 import { createKernelContainer, type DependencyContainer, resolveEach } from './di.js';
 import { type MemInfo, meminfo } from './meminfo.js';
 import { orderPlugins, type Plugin } from './plugin.js';
+import { makeStallReport, type StallReport } from './stall-report.js';
 import type { SwapAreaInfo, SwapOnOptions, SwapSubsystem } from './swap-subsystem.js';
 import {
   BLOCK_DRIVER,
@@ -82,6 +84,8 @@ export class Kernel {
   readonly scheduler: Scheduler;
   readonly random: RandomSource;
   readonly reclaim: Reclaim;
+  /** Every task of this kernel that waits now, and what for. */
+  readonly waits = new WaitRegistry(() => this.clock.nowMs());
   /** A task of the kernel's own: its waits end with EIO when a shutdown runs out of time. */
   readonly task: TaskContext;
   readonly swap: SwapSubsystem | null;
@@ -97,7 +101,7 @@ export class Kernel {
     this.memory = new Memory(Math.floor(memoryBytes / PAGE_SIZE), this.trace, options.watermarks);
     this.reserves = new ReservePlanner(this.memory);
     this.container = createKernelContainer();
-    this.task = TaskContext.root(this.name, this.#end.signal);
+    this.task = TaskContext.root(this.name, this.#end.signal, this.waits);
     this.container.register(KERNEL, { useValue: this });
     this.container.register(MEMORY, { useValue: this.memory });
     this.container.register(TRACE, { useValue: this.trace });
@@ -235,6 +239,25 @@ export class Kernel {
   #swapSubsystem(doing: string): SwapSubsystem {
     if (this.swap === null) throw new KernelError('ENOSYS', `cannot ${doing}: no plugin brings swap; add swap of @tidemark/swap`);
     return this.swap;
+  }
+
+  /** Who waits for what, down to the cycle or to what nobody works on. Nothing waiting: an empty report. */
+  stallReport(): StallReport {
+    const { reserve, allocator } = this.memory;
+    const { min, low, high } = allocator.watermarks;
+    return makeStallReport({
+      atMs: this.clock.nowMs(),
+      waits: this.waits,
+      graph: this.reserves.graph,
+      accounts: [...reserve.accounts].map(({ name, limitFrames, usageFrames, room }) => ({
+        name,
+        limit: limitFrames,
+        usage: usageFrames,
+        waiters: room.nrWaiters,
+      })),
+      floors: { emergency: reserve.emergencyFrames, min, low, high },
+      free: allocator.nrFree,
+    });
   }
 
   /** Where the memory is, in frames. */

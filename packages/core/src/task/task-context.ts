@@ -6,6 +6,7 @@
  */
 import { abortErrno, type AbortSignalLike } from './abort.js';
 import type { NegErrno } from '../base/errno.js';
+import type { WaitRegistry } from './wait-registry.js';
 
 /** Anything a task can be inside of: a node of the writeout graph. Compared by identity. */
 export interface TaskScope {
@@ -25,6 +26,7 @@ export interface TaskState {
   readonly ticket: TicketLike | null;
   readonly throttledBy: object | null;
   readonly signal: AbortSignalLike | null;
+  readonly waits: WaitRegistry | null;
 }
 
 /** The context of one thread of work. */
@@ -40,6 +42,8 @@ export class TaskContext implements TaskState {
   /** The only device whose dirty limit may pause this task, or null for the global rule (M16). */
   readonly throttledBy: object | null;
   readonly signal: AbortSignalLike | null;
+  /** Where the kernel sees this task's waits; null for a task of no kernel. */
+  readonly waits: WaitRegistry | null;
 
   private constructor(state: TaskState) {
     this.name = state.name;
@@ -49,11 +53,17 @@ export class TaskContext implements TaskState {
     this.ticket = state.ticket;
     this.throttledBy = state.throttledBy;
     this.signal = state.signal;
+    this.waits = state.waits;
   }
 
   /** A fresh task, inside nothing. */
-  static root(name: string, signal: AbortSignalLike | null = null): TaskContext {
-    return new TaskContext({ name, scopes: [], mayIo: true, isReclaimer: false, ticket: null, throttledBy: null, signal });
+  static root(name: string, signal: AbortSignalLike | null = null, waits: WaitRegistry | null = null): TaskContext {
+    return new TaskContext({ name, scopes: [], mayIo: true, isReclaimer: false, ticket: null, throttledBy: null, signal, waits });
+  }
+
+  /** The same task under another name, for whoever reads a stall report. */
+  named(name: string): TaskContext {
+    return new TaskContext({ ...this, name });
   }
 
   /** The same task, inside `node` too. */

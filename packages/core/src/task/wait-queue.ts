@@ -7,17 +7,28 @@
 import type { NegErrno } from '../base/errno.js';
 import { abortErrno } from './abort.js';
 import type { TaskContext } from './task-context.js';
+import type { Wait } from './wait-registry.js';
 
 /** What is waited for, for stall reports: `{ kind: 'frames', name: 'free above min' }`. */
 export interface WaitTarget {
   readonly kind: string;
   readonly name: string;
+  /** Who must act for the wait to end: holders, servers, devices, or other things waited for. Asked for stall reports only. */
+  heldBy?(): Iterable<WaitParty>;
+}
+
+/** Anything a stall report can name: a task, a thing waited for, a node of the writeout graph. */
+export interface WaitParty {
+  readonly name: string;
+  readonly kind?: string;
+  heldBy?(): Iterable<WaitParty>;
 }
 
 interface Waiter {
   readonly task: TaskContext;
   readonly want: number;
   readonly resolve: (value: number) => void;
+  readonly record: Wait | null;
   onAbort: (() => void) | null;
 }
 
@@ -52,12 +63,13 @@ export class WaitQueue {
     const ended = task.checkSignal();
     if (ended !== 0) return Promise.resolve(ended);
     return new Promise((resolve) => {
-      const waiter: Waiter = { task, want, resolve, onAbort: null };
+      const waiter: Waiter = { task, want, resolve, record: task.waits?.enter(task, this.target) ?? null, onAbort: null };
       const signal = task.signal;
       if (signal !== null) {
         waiter.onAbort = () => {
           const at = this.#waiters.indexOf(waiter, this.#head);
           if (at >= 0) this.#waiters.splice(at, 1);
+          if (waiter.record !== null) task.waits?.leave(waiter.record);
           resolve(abortErrno(signal));
         };
         signal.addEventListener('abort', waiter.onAbort, { once: true });
@@ -74,6 +86,7 @@ export class WaitQueue {
       this.#waiters.splice(0, this.#head);
       this.#head = 0;
     }
+    if (waiter.record !== null) waiter.task.waits?.leave(waiter.record);
     if (waiter.onAbort !== null) waiter.task.signal?.removeEventListener('abort', waiter.onAbort);
     waiter.resolve(value);
     return true;
