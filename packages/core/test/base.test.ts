@@ -158,35 +158,40 @@ describe('Bitmap', () => {
   it('behaves as a set of bits, and touches nothing outside its words', () => {
     const command = fc.record({ op: fc.constantFrom('set', 'clear', 'zero', 'one', 'count'), a: fc.nat(299), b: fc.nat(300) });
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 300 }), fc.nat(3), fc.array(command, { maxLength: 60 }), (nrBits, firstWord, commands) => {
-        const words = new Uint32Array(firstWord + Math.ceil(nrBits / 32) + 2).fill(0xdeadbeef);
-        words.fill(0, firstWord, firstWord + Math.ceil(nrBits / 32));
-        const bitmap = new Bitmap(words, firstWord, nrBits);
-        const model = new Set<number>();
-        const find = (from: number, to: number, want: boolean): number => {
-          for (let i = from; i < to; i++) if (model.has(i) === want) return i;
-          return -1;
-        };
-        for (const { op, a, b } of commands) {
-          const bit = a % nrBits;
-          const to = b % (nrBits + 1);
-          if (op === 'set') {
-            bitmap.set(bit);
-            model.add(bit);
-          } else if (op === 'clear') {
-            bitmap.clear(bit);
-            model.delete(bit);
-          } else if (op === 'zero') expect(bitmap.findNextZero(bit, to)).toBe(find(bit, to, false));
-          else if (op === 'one') expect(bitmap.findNextSet(bit, to)).toBe(find(bit, to, true));
-          else expect(bitmap.count(bit, to)).toBe([...model].filter((i) => i >= bit && i < to).length);
-          expect(bitmap.test(bit)).toBe(model.has(bit));
-        }
-        expect(bitmap.count()).toBe(model.size);
-        expect(bitmap.findNextSet()).toBe(find(0, nrBits, true));
-        expect(bitmap.findNextZero()).toBe(find(0, nrBits, false));
-        for (let i = 0; i < firstWord; i++) expect(words[i]).toBe(0xdeadbeef);
-        for (let i = firstWord + Math.ceil(nrBits / 32); i < words.length; i++) expect(words[i]).toBe(0xdeadbeef);
-      }),
+      fc.property(
+        fc.integer({ min: 1, max: 300 }),
+        fc.nat(3),
+        fc.array(command, { maxLength: 60, size: 'max' }),
+        (nrBits, firstWord, commands) => {
+          const words = new Uint32Array(firstWord + Math.ceil(nrBits / 32) + 2).fill(0xdeadbeef);
+          words.fill(0, firstWord, firstWord + Math.ceil(nrBits / 32));
+          const bitmap = new Bitmap(words, firstWord, nrBits);
+          const model = new Set<number>();
+          const find = (from: number, to: number, want: boolean): number => {
+            for (let i = from; i < to; i++) if (model.has(i) === want) return i;
+            return -1;
+          };
+          for (const { op, a, b } of commands) {
+            const bit = a % nrBits;
+            const to = b % (nrBits + 1);
+            if (op === 'set') {
+              bitmap.set(bit);
+              model.add(bit);
+            } else if (op === 'clear') {
+              bitmap.clear(bit);
+              model.delete(bit);
+            } else if (op === 'zero') expect(bitmap.findNextZero(bit, to)).toBe(find(bit, to, false));
+            else if (op === 'one') expect(bitmap.findNextSet(bit, to)).toBe(find(bit, to, true));
+            else expect(bitmap.count(bit, to)).toBe([...model].filter((i) => i >= bit && i < to).length);
+            expect(bitmap.test(bit)).toBe(model.has(bit));
+          }
+          expect(bitmap.count()).toBe(model.size);
+          expect(bitmap.findNextSet()).toBe(find(0, nrBits, true));
+          expect(bitmap.findNextZero()).toBe(find(0, nrBits, false));
+          for (let i = 0; i < firstWord; i++) expect(words[i]).toBe(0xdeadbeef);
+          for (let i = firstWord + Math.ceil(nrBits / 32); i < words.length; i++) expect(words[i]).toBe(0xdeadbeef);
+        },
+      ),
     );
   });
 

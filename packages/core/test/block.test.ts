@@ -54,24 +54,27 @@ function refused(device: BlockDevice, seen: Bio[], bio: Bio): number | null {
 describe('Bio', () => {
   it('merges segments that touch and refuses more than it has room for', () => {
     fc.assert(
-      fc.property(fc.array(fc.record({ gap: fc.nat(1), pages: fc.integer({ min: 1, max: 3 }) }), { maxLength: 12 }), (runs) => {
-        const bio = new Bio(4).start(BioOp.WRITE, 0);
-        const model: [number, number][] = [];
-        let address = PAGE_SIZE;
-        for (const { gap, pages } of runs) {
-          address += gap * PAGE_SIZE;
-          const length = pages * PAGE_SIZE;
-          const last = model.at(-1);
-          const touches = last !== undefined && last[0] + last[1] === address;
-          const fits = touches || model.length < 4;
-          expect(bio.addSegment(address, length)).toBe(fits);
-          if (touches) last[1] += length;
-          else if (fits) model.push([address, length]);
-          address += length;
-        }
-        expect(Array.from({ length: bio.nrSegments }, (_, i) => [bio.addresses[i], bio.lengths[i]])).toEqual(model);
-        expect(bio.lengthBytes).toBe(model.reduce((sum, [, length]) => sum + length, 0));
-      }),
+      fc.property(
+        fc.array(fc.record({ gap: fc.nat(1), pages: fc.integer({ min: 1, max: 3 }) }), { maxLength: 12, size: 'max' }),
+        (runs) => {
+          const bio = new Bio(4).start(BioOp.WRITE, 0);
+          const model: [number, number][] = [];
+          let address = PAGE_SIZE;
+          for (const { gap, pages } of runs) {
+            address += gap * PAGE_SIZE;
+            const length = pages * PAGE_SIZE;
+            const last = model.at(-1);
+            const touches = last !== undefined && last[0] + last[1] === address;
+            const fits = touches || model.length < 4;
+            expect(bio.addSegment(address, length)).toBe(fits);
+            if (touches) last[1] += length;
+            else if (fits) model.push([address, length]);
+            address += length;
+          }
+          expect(Array.from({ length: bio.nrSegments }, (_, i) => [bio.addresses[i], bio.lengths[i]])).toEqual(model);
+          expect(bio.lengthBytes).toBe(model.reduce((sum, [, length]) => sum + length, 0));
+        },
+      ),
     );
   });
 
@@ -191,7 +194,7 @@ describe('RAM disk', () => {
 
   it('keeps what is written, and zeroes elsewhere', () => {
     fc.assert(
-      fc.property(fc.array(request, { maxLength: 25 }), (requests) => {
+      fc.property(fc.array(request, { maxLength: 25, size: 'max' }), (requests) => {
         const arena = new Arena(2 * Math.ceil(SIZE / PAGE_SIZE + 2));
         const device = new BlockDevice(createRamDisk(arena, { sizeBytes: SIZE }));
         const model = new Uint8Array(SIZE);

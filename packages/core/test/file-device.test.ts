@@ -71,7 +71,7 @@ describe.each(MODES)('a file device, %s', (io) => {
 
   it('keeps what is written, through short transfers too, and the file holds the same', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(request, { maxLength: 20 }), fc.boolean(), async (requests, isShort) => {
+      fc.asyncProperty(fc.array(request, { maxLength: 20, size: 'max' }), fc.boolean(), async (requests, isShort) => {
         const file = path.join(folder, `${Math.random()}.img`);
         const device = await open({ io, create: true, sizeBytes: SIZE }, file);
         if (isShort) shorten(io);
@@ -170,6 +170,34 @@ describe.each(MODES)('a file device, %s', (io) => {
     await device.close();
     expect(ended.length).toBe(100);
     for (const status of ended) expect([0, -Errno.EIO]).toContain(status);
+  });
+
+  it('closes the file only when the thread pool is done with it', async () => {
+    if (io === 'sync') return;
+    const device = await open({ io, create: true, sizeBytes: 2 ** 20 });
+    let nrRunning = 0;
+    let nrAtClose = -1;
+    const { writev, closeSync } = fs;
+    vi.spyOn(fs, 'writev').mockImplementation(((fd: number, views: Uint8Array[], at: number, done: (e: unknown, n: number) => void) => {
+      nrRunning++;
+      writev(fd, views, at, (error, n) =>
+        setTimeout(() => {
+          nrRunning--;
+          done(error, n);
+        }, 5),
+      );
+    }) as never);
+    vi.spyOn(fs, 'closeSync').mockImplementation((fd) => {
+      nrAtClose = nrRunning;
+      closeSync(fd);
+    });
+    const bios = Array.from({ length: 80 }, (_, i) => makeBio(BioOp.WRITE, i * PAGE_SIZE, [[(i + 1) * PAGE_SIZE, PAGE_SIZE]]));
+    const ended = bios.map((bio) => run(device, bio));
+    await device.close();
+    expect(nrAtClose).toBe(0);
+    const statuses = await Promise.all(ended);
+    expect(statuses.filter((status) => status === 0).length).toBe(32); // what the pool had; the rest never began
+    expect(statuses.filter((status) => status === -Errno.EIO).length).toBe(48);
   });
 
   it('never has more than 32 requests in the thread pool', async () => {

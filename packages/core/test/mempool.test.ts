@@ -81,7 +81,7 @@ describe('Mempool (M19)', () => {
       { weight: 2, arbitrary: fc.constant({ op: 'settle' as const }) },
     );
     await fc.assert(
-      fc.asyncProperty(fc.integer({ min: 1, max: 4 }), fc.array(step, { maxLength: 80 }), async (n, steps) => {
+      fc.asyncProperty(fc.integer({ min: 1, max: 4 }), fc.array(step, { maxLength: 80, size: 'max' }), async (n, steps) => {
         const pool = new Mempool<object>({ name: 'test', nrElements: n, create: () => ({}) });
         const out: object[] = [];
         const waited: number[] = [];

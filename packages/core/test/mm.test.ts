@@ -32,7 +32,7 @@ function idleReclaimer(over: Partial<Reclaimer> = {}): Reclaimer {
     directReclaim: () => 0,
     cleanPass: () => 0,
     noteProgress: () => {},
-    isWriteoutInFlight: false,
+    isWorkInFlight: false,
     progress: new WaitQueue({ kind: 'writeback', name: 'test' }),
     ...over,
   } as Reclaimer;
@@ -266,12 +266,12 @@ describe('floors and accounts (M2, M3, M5)', () => {
 
 describe('waiters (M8, M1)', () => {
   /** An allocator with nothing left, whose reclaim frees nothing while a writeout is in flight. */
-  function drained(): { memory: Memory; held: number[]; state: { isWriteoutInFlight: boolean } } {
+  function drained(): { memory: Memory; held: number[]; state: { isWorkInFlight: boolean } } {
     const memory = new Memory(128);
     const held: number[] = [];
     for (let pfn = memory.allocator.allocPage(task, Gfp.ANON); pfn >= 0; pfn = memory.allocator.allocPage(task, Gfp.ANON)) held.push(pfn);
-    const state = { isWriteoutInFlight: true };
-    memory.allocator.reclaimer = Object.defineProperty(idleReclaimer(), 'isWriteoutInFlight', { get: () => state.isWriteoutInFlight });
+    const state = { isWorkInFlight: true };
+    memory.allocator.reclaimer = Object.defineProperty(idleReclaimer(), 'isWorkInFlight', { get: () => state.isWorkInFlight });
     return { memory, held, state };
   }
 
@@ -324,7 +324,7 @@ describe('waiters (M8, M1)', () => {
       await settle();
     }
     expect(result).toBe(null);
-    state.isWriteoutInFlight = false;
+    state.isWorkInFlight = false;
     allocator.retryWaiters();
     await settle();
     expect(result).toBe(NONE);
@@ -336,7 +336,7 @@ describe('waiters (M8, M1)', () => {
     const { allocator, reserve } = memory;
     const account = reserve.open('node', 60);
     while (allocator.allocPage(task, Gfp.ANON) >= 0);
-    allocator.reclaimer = idleReclaimer({ isWriteoutInFlight: true });
+    allocator.reclaimer = idleReclaimer({ isWorkInFlight: true });
     const wait = allocator.allocPageSlow(task, Gfp.ANON);
     await settle();
     expect(allocator.nrWaiters).toBe(1);
@@ -356,7 +356,7 @@ describe('waiters (M8, M1)', () => {
     for (let n = 0; n < 100; n++) await settle();
     expect(ended).toBe(0);
     for (const pfn of held.splice(0, 60)) allocator.freePage(pfn);
-    state.isWriteoutInFlight = false;
+    state.isWorkInFlight = false;
     allocator.retryWaiters();
     allocator.reclaimer?.progress.wakeAll();
     expect((await one).nrFrames).toBe(1);

@@ -30,7 +30,7 @@ describe('SlabCache', () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 4096 }),
-        fc.array(command, { maxLength: 200 }),
+        fc.array(command, { maxLength: 200, size: 'max' }),
         fc.infiniteStream(fc.nat()),
         (objectBytes, commands, random) => {
           const frames = new TestFrames(8);
@@ -75,6 +75,15 @@ describe('SlabCache', () => {
     const first = cache.alloc() as Thing;
     cache.free(first);
     expect(cache.alloc()).toBe(first);
+  });
+
+  it('keeps no object whose frame it gave back', () => {
+    const cache = makeCache(new TestFrames(2), 1024);
+    const things = [1, 2, 3, 4, 5].map(() => cache.alloc() as Thing);
+    for (const thing of things) cache.free(thing);
+    cache.shrink();
+    expect(cache.nrFrames).toBe(0);
+    expect(things.includes(cache.alloc() as Thing)).toBe(false);
   });
 
   it('says null without a frame, and changes nothing by it', () => {

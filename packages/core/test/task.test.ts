@@ -57,7 +57,7 @@ const step = fc.oneof(
 describe('WaitQueue', () => {
   it('wakes in order, each waiter once, and skips those that aborted', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(step, { maxLength: 200 }), async (steps) => {
+      fc.asyncProperty(fc.array(step, { maxLength: 200, size: 'max' }), async (steps) => {
         const queue = new WaitQueue(TARGET);
         const waiting: { id: number; want: number; source: AbortSource }[] = [];
         const results = new Map<number, number>();
@@ -105,6 +105,20 @@ describe('WaitQueue', () => {
     expect(nrListeners).toBe(0);
   });
 
+  it('keeps its order when a waiter is woken by the very abort that would have ended its wait', async () => {
+    const queue = new WaitQueue(TARGET);
+    const source = new AbortSource();
+    source.signal.addEventListener('abort', () => queue.wakeOne(1));
+    const first = queue.wait(root.withSignal(source.signal));
+    const others = [queue.wait(root), queue.wait(root)];
+    source.abort();
+    expect(await first).toBe(1);
+    expect(queue.nrWaiters).toBe(2);
+    queue.wakeOne(2);
+    queue.wakeOne(3);
+    expect(await Promise.all(others)).toEqual([2, 3]);
+  });
+
   it('does not wake whoever began to wait during wakeAll', async () => {
     const queue = new WaitQueue(TARGET);
     let again = false;
@@ -118,7 +132,7 @@ describe('WaitQueue', () => {
 describe('Semaphore', () => {
   it('hands units out first come first served and loses none, whatever aborts', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.integer({ min: 1, max: 4 }), fc.array(step, { maxLength: 150 }), async (count, steps) => {
+      fc.asyncProperty(fc.integer({ min: 1, max: 4 }), fc.array(step, { maxLength: 150, size: 'max' }), async (count, steps) => {
         const semaphore = new Semaphore(count, TARGET);
         const held: { id: number; units: number }[] = [];
         const open = new Map<number, AbortSource>();

@@ -23,7 +23,6 @@ import {
   type FrameArray,
   frameCell,
   Gfp,
-  isPromise,
   type Kernel,
   type MaybePromise,
   type Memory,
@@ -87,7 +86,7 @@ export class AnonymousSpace implements AddressSpace {
     const cell = this.cells.get(index);
     const { frames } = this.#memory;
     if (tagOf(cell) === CellTag.FRAME) {
-      frames.refs[cellValue(cell)]++;
+      frames.pin(cellValue(cell));
       return cellValue(cell);
     }
     const entry = cellValue(cell);
@@ -101,7 +100,7 @@ export class AnonymousSpace implements AddressSpace {
     this.#memory.counters.pgfault++;
     frames.space[pfn] = this.id;
     frames.index[pfn] = index;
-    frames.refs[pfn]++;
+    frames.pin(pfn);
     this.cells.set(index, frameCell(pfn));
     return pfn;
   }
@@ -125,36 +124,40 @@ export class AnonymousSpace implements AddressSpace {
       }
       const read = await this.#manager.readerOf(entry).read(task, slot);
       if (read >= 0) {
-        this.#memory.frames.refs[read]--; // ours; taken again, in the same step, when it is mapped
+        const mapped = this.#isClosed ? -1 : this.#faultNow(index);
+        this.unref(read); // the reader's; the mapped page has one of its own
+        if (mapped >= 0) return mapped;
         continue;
       }
       if (read !== RETRY) return read;
     }
   }
 
-  /** Gives a page that has no frame a new one and makes it this buffer's, dirty. What was in its slot is forgotten. Takes a reference. */
-  createPage(task: TaskContext, index: number, zeroed: boolean): MaybePromise<Pfn | NegErrno> {
-    const pfn = this.#memory.allocator.allocPageSlow(task, Gfp.ANON | (zeroed ? Gfp.ZERO : 0));
-    return isPromise(pfn) ? pfn.then((got) => this.#install(index, got, true)) : this.#install(index, pfn, false);
+  /** A frame for a new page, to be installed in the step it is there. */
+  allocFrame(task: TaskContext, zeroed: boolean): MaybePromise<Pfn | NegErrno> {
+    return this.#memory.allocator.allocPageSlow(task, Gfp.ANON | (zeroed ? Gfp.ZERO : 0));
   }
 
-  #install(index: number, pfn: Pfn | NegErrno, waited: boolean): Pfn | NegErrno {
-    if (pfn < 0) return pfn;
+  /**
+   * Makes a frame the page at `index`, dirty. The caller fills it in the same step, so nobody sees what it held before.
+   * @param isWhole the page is written whole: what was in its slot is forgotten.
+   * @returns false, and the frame is freed, if the page has come to be otherwise while memory was waited for.
+   */
+  install(index: number, pfn: Pfn, isWhole: boolean): boolean {
     const { frames, allocator, counters } = this.#memory;
-    const cell = this.cells.get(index);
-    if (waited && (this.#isClosed || tagOf(cell) === CellTag.FRAME)) {
+    const cell = this.#isClosed ? 0 : this.cells.get(index);
+    if (this.#isClosed || tagOf(cell) === CellTag.FRAME || (cell !== 0 && !isWhole)) {
       allocator.freePage(pfn);
-      return this.#isClosed ? -Errno.EBADF : RETRY;
+      return false;
     }
-    if (tagOf(cell) === CellTag.SWAP) this.#manager.freeEntry(cellValue(cell));
+    if (cell !== 0) this.#manager.freeEntry(cellValue(cell));
     counters.pgfault++;
     frames.space[pfn] = this.id;
     frames.index[pfn] = index;
     frames.flags[pfn] |= PG.DIRTY;
-    frames.refs[pfn]++;
     this.cells.set(index, frameCell(pfn));
     this.#kernel.reclaim.policy.add(pfn, 0);
-    return pfn;
+    return true;
   }
 
   /** A page is about to change: its slot, if it has one, is worth nothing any more. */
@@ -168,8 +171,8 @@ export class AnonymousSpace implements AddressSpace {
   /** Drops a reference; the last one of a page whose buffer is closed frees it. */
   unref(pfn: Pfn): void {
     const { frames } = this.#memory;
-    frames.refs[pfn]--;
-    if (frames.refs[pfn] === 0 && (frames.flags[pfn] & (PG.ORPHAN | PG.WRITEBACK)) === PG.ORPHAN) this.#manager.freeOrphan(pfn);
+    if (frames.unpin(pfn) === 0 && (frames.flags[pfn] & (PG.ORPHAN | PG.WRITEBACK)) === PG.ORPHAN) this.#manager.freeOrphan(pfn);
+    this.#kernel.reclaim.noteProgress();
   }
 
   /** Gives every page, slot and cell back. */
@@ -194,6 +197,7 @@ export class AnonymousSpace implements AddressSpace {
 
   /** Entries of `area` in use by this buffer, one index at a time, for swapoff: the next from `from` on, or -1. */
   nextInArea(from: number, area: number): number {
+    if (this.#isClosed) return -1;
     const { frames } = this.#memory;
     for (let index = from; index < this.nrPages; index++) {
       const cell = this.cells.get(index);

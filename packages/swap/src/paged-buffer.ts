@@ -40,7 +40,6 @@ import {
 } from '@tidemark/core';
 import { AnonymousSpace } from './anonymous-space.js';
 import type { SwapManager } from './swap-manager.js';
-import { RETRY } from './swap-reader.js';
 import { swapManagerOf } from './plugin.js';
 import { type ElementType, PagedView } from './paged-view.js';
 
@@ -168,62 +167,51 @@ export class PagedBuffer implements AsyncIterable<Uint8Array> {
       if (tagOf(cell) === CellTag.FRAME) {
         this.#space.markDirty(cellValue(cell));
         this.#arena.copyIn(cellValue(cell), inPage, source, done, count);
-      } else {
-        const page = this.#pageForWrite(index, count);
-        if (isPromise(page) || page < 0) return this.#writeRest(offsetBytes, source, done, page);
-        this.#arena.copyIn(page, inPage, source, done, count);
-        this.#space.unref(page);
-      }
+      } else if (cell === 0 || count === PAGE_SIZE) {
+        const frame = this.#space.allocFrame(this.#task, count < PAGE_SIZE);
+        if (isPromise(frame) || frame < 0) return this.#writeRest(offsetBytes, source, done, frame);
+        this.#space.install(index, frame, count === PAGE_SIZE);
+        this.#arena.copyIn(frame, inPage, source, done, count);
+      } else return this.#writeRest(offsetBytes, source, done, null);
       done += count;
     }
     return length;
   }
 
-  /** A frame for a page that is not in one, referenced and dirty. A page that is written whole is not read first. */
-  #pageForWrite(index: number, count: number): MaybePromise<Pfn | NegErrno> {
-    const cell = this.#cells.get(index);
-    if (cell === 0 || count === PAGE_SIZE) return this.#space.createPage(this.#task, index, count < PAGE_SIZE);
-    const found = this.#space.fault(this.#task, index);
-    return isPromise(found) ? found.then((pfn) => this.#dirtied(pfn)) : this.#dirtied(found);
-  }
-
-  #dirtied(pfn: Pfn | NegErrno): Pfn | NegErrno {
-    if (pfn >= 0) this.#space.markDirty(pfn);
-    return pfn;
-  }
-
-  async #writeRest(offsetBytes: number, source: Uint8Array, from: number, first: MaybePromise<Pfn | NegErrno>): Promise<number> {
-    let done = from;
-    let page = first;
-    while (done < source.length) {
+  /**
+   * Writes from `from` on, waiting where need be. A page that is written whole is not read first.
+   * @param first a frame for a new page that is on its way, or null.
+   */
+  async #writeRest(offsetBytes: number, source: Uint8Array, from: number, first: MaybePromise<Pfn | NegErrno> | null): Promise<number> {
+    let frame = first;
+    for (let done = from; done < source.length; ) {
       const at = offsetBytes + done;
       const index = Math.floor(at / PAGE_SIZE);
       const inPage = at - index * PAGE_SIZE;
       const count = Math.min(PAGE_SIZE - inPage, source.length - done);
-      const pfn = isPromise(page) ? await page : page;
-      if (pfn >= 0) {
+      const isWhole = count === PAGE_SIZE;
+      if (frame === null) {
+        this.#checkOpen('write');
+        const cell = this.#cells.get(index);
+        if (cell === 0 || (isWhole && tagOf(cell) !== CellTag.FRAME)) frame = this.#space.allocFrame(this.#task, !isWhole);
+      }
+      if (frame !== null) {
+        const pfn: Pfn | NegErrno = isPromise(frame) ? await frame : frame;
+        frame = null;
+        if (pfn < 0) throw this.#error('write', index, pfn);
+        if (!this.#space.install(index, pfn, isWhole)) continue;
+        this.#arena.copyIn(pfn, inPage, source, done, count);
+      } else {
+        const found = this.#space.fault(this.#task, index);
+        const pfn = isPromise(found) ? await found : found;
+        if (pfn < 0) throw this.#error('write', index, pfn);
+        this.#space.markDirty(pfn);
         this.#arena.copyIn(pfn, inPage, source, done, count);
         this.#space.unref(pfn);
-        done += count;
-        if (done === source.length) break;
-      } else if (pfn !== RETRY) throw this.#error('write', index, pfn);
-      this.#checkOpen('write');
-      page = this.#acquireForWrite(
-        Math.floor((offsetBytes + done) / PAGE_SIZE),
-        Math.min(PAGE_SIZE - ((offsetBytes + done) % PAGE_SIZE), source.length - done),
-      );
+      }
+      done += count;
     }
     return source.length;
-  }
-
-  /** As `#pageForWrite`, for a page in whatever state. */
-  #acquireForWrite(index: number, count: number): MaybePromise<Pfn | NegErrno> {
-    const cell = this.#cells.get(index);
-    if (tagOf(cell) !== CellTag.FRAME) return this.#pageForWrite(index, count);
-    const pfn = cellValue(cell);
-    this.#frames.refs[pfn]++;
-    this.#space.markDirty(pfn);
-    return pfn;
   }
 
   /** The buffer's bytes in order, at most 64 KiB at a time. The array is reused: copy what you keep. */

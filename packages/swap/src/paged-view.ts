@@ -71,14 +71,21 @@ export class PagedView {
 
   /** Fills `target` from `index` on. @returns elements read. */
   read(index: number, target: NumericArray): MaybePromise<number> {
+    this.#checkElements(target);
     const read = this.#buffer.read(this.#at(index, target.length), bytesOf(target));
     return isPromise(read) ? read.then((bytes) => bytes / this.elementBytes) : read / this.elementBytes;
   }
 
   /** Writes `source` from `index` on. @returns elements written. */
   write(index: number, source: NumericArray): MaybePromise<number> {
+    this.#checkElements(source);
     const written = this.#buffer.write(this.#at(index, source.length), bytesOf(source));
     return isPromise(written) ? written.then((bytes) => bytes / this.elementBytes) : written / this.elementBytes;
+  }
+
+  #checkElements(array: NumericArray): void {
+    if (array.BYTES_PER_ELEMENT === this.elementBytes) return;
+    throw new KernelError('EINVAL', `a ${this.type} view and an array of ${array.BYTES_PER_ELEMENT}-byte elements do not go together`);
   }
 
   #at(index: number, count: number): number {

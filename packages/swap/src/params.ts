@@ -13,6 +13,8 @@ export const READAHEAD_MAX_PAGES = 64;
 export const TURN_PAGES = 256;
 /** Flushes in a row that fail before an area counts as failed. */
 export const FLUSH_FAILURES_MAX = 3;
+/** The same for flushes that say that everything must be written again. */
+export const FLUSH_LOSSES_MAX = 16;
 /** Pages in a row that cannot be written before an area counts as failed: a device that is gone has no bad slots. */
 export const WRITE_FAILURES_MAX = 64;
 

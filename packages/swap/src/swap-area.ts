@@ -67,6 +67,8 @@ export class SwapArea implements AddressSpace {
   isClosing = false;
   /** Takes no new pages: its device fails whatever it is given. It stays so until it is taken off and on again. */
   hasFailed = false;
+  /** Its tables are given back: nobody may look into them. */
+  isGone = false;
 
   /** True if it takes new pages. */
   get isOpen(): boolean {
@@ -201,6 +203,7 @@ export class SwapArea implements AddressSpace {
 
   /** Gives the tables back. */
   dispose(): void {
+    this.isGone = true;
     this.#cells.free();
     this.#zeroes.free();
     this.#checksums?.free();

@@ -131,8 +131,12 @@ export class SwapManager implements SwapSubsystem {
     const { priv } = this.#kernel.memory.frames;
     let started = 0;
     while (started < count) {
-      const entry = priv[pfns[started]];
-      if (!this.#active(entry).writer.add(pfns[started], entrySlot(entry))) break;
+      const pfn = pfns[started];
+      if (!this.areaOf(priv[pfn]).isOpen) {
+        this.dropSlot(pfn); // an area that failed, or is being taken off
+        if (!this.addToSwap(pfn)) break;
+      }
+      if (!this.#active(priv[pfn]).writer.add(pfn, entrySlot(priv[pfn]))) break;
       started++;
     }
     for (const { writer } of this.#turns) writer.submit();
@@ -160,7 +164,8 @@ export class SwapManager implements SwapSubsystem {
     if (pfn >= 0) {
       this.#kernel.reclaim.policy.remove(pfn);
       area.leaveCache(slot, pfn, 0);
-      allocator.freePage(pfn);
+      if (frames.refs[pfn] > 0) frames.flags[pfn] |= PG.ORPHAN; // just read in: whoever waited for it frees it
+      else allocator.freePage(pfn);
     }
     area.freeSlot(slot);
   }
@@ -305,7 +310,10 @@ export class SwapManager implements SwapSubsystem {
     for (const space of [...this.#spaces]) {
       for (let index = space.nextInArea(0, area.number); index >= 0; index = space.nextInArea(index, area.number)) {
         const pfn = await space.fault(this.#kernel.task, index);
-        if (space.isClosed) break;
+        if (space.isClosed) {
+          if (pfn >= 0) space.unref(pfn);
+          break;
+        }
         if (pfn < 0) return pfn;
         if ((frames.flags[pfn] & PG.WRITEBACK) !== 0) {
           space.unref(pfn);

@@ -69,7 +69,7 @@ export class SwapReader {
   #readInto(task: TaskContext, slot: number, pfn: Pfn | NegErrno, waited: boolean): MaybePromise<Pfn | NegErrno> {
     if (pfn < 0) return pfn;
     const area = this.#area;
-    if (waited && (!area.slots.isInUse(slot) || area.slots.isCached(slot))) {
+    if (waited && (area.isGone || !area.slots.isInUse(slot) || area.slots.isCached(slot))) {
       this.#memory.allocator.freePage(pfn);
       return RETRY;
     }
@@ -83,16 +83,16 @@ export class SwapReader {
     arena.zero(pfn);
     this.#enter(slot, pfn);
     frames.flags[pfn] &= ~PG.LOCKED;
-    frames.refs[pfn]++;
     counters.swpin_zero++;
     this.#reclaim.policy.add(pfn, shadow);
     return pfn;
   }
 
-  /** A frame takes the place of a slot's page, not valid yet. */
+  /** A frame takes the place of a slot's page, not valid yet, with a reference. */
   #enter(slot: number, pfn: Pfn): void {
     const { frames } = this.#memory;
     this.#area.enterCache(slot, pfn);
+    frames.pin(pfn);
     frames.flags[pfn] |= PG.LOCKED;
     frames.space[pfn] = this.#area.id;
     frames.index[pfn] = slot;
@@ -100,11 +100,9 @@ export class SwapReader {
 
   async #readWindow(task: TaskContext, slot: number, pfn: Pfn): Promise<Pfn | NegErrno> {
     this.#adaptWindow(slot);
-    const { counters, frames } = this.#memory;
-    counters.pgmajfault++;
+    this.#memory.counters.pgmajfault++;
     const shadow = this.#area.shadowOf(slot);
     this.#enter(slot, pfn);
-    frames.refs[pfn]++;
     const windowStart = slot - (slot % this.#window);
     const windowEnd = Math.min(windowStart + this.#window, this.#area.slots.nrSlots);
     const pfns = new Uint32Array(this.#window);
@@ -158,6 +156,7 @@ export class SwapReader {
       }
     }
     if (--this.#nrReads === 0) this.#idle.wakeAll();
+    this.#reclaim.noteProgress();
     return status;
   }
 
@@ -178,14 +177,16 @@ export class SwapReader {
       if (!isAhead) counters.swpin_error++;
       this.#area.leaveCache(slot, pfn, 0);
       this.#drop(pfn);
-    } else if (isAhead) this.#reclaim.policy.putBack(pfn, PutBack.SOON);
-    else this.#reclaim.policy.add(pfn, shadow); // its reference goes to the caller
+    } else if (isAhead) {
+      frames.unpin(pfn);
+      this.#reclaim.policy.putBack(pfn, PutBack.SOON);
+    } else this.#reclaim.policy.add(pfn, shadow); // its reference goes to the caller
     this.#area.readEnded(slot);
     return status;
   }
 
   #drop(pfn: Pfn): void {
-    this.#memory.frames.refs[pfn] = 0;
+    this.#memory.frames.unpin(pfn);
     this.#memory.allocator.freePage(pfn);
   }
 

@@ -200,7 +200,7 @@ export class PageCache implements AddressSpace {
       const found = this.lookup(index);
       if (found >= 0 && (frames.flags[found] & PG.LOCKED) === 0) {
         frames.flags[found] |= PG.YOUNG;
-        frames.refs[found]++;
+        frames.pin(found);
         return found;
       }
       if (found >= 0) {
@@ -229,7 +229,7 @@ export class PageCache implements AddressSpace {
       this.#pages.store(index, 0);
       this.#nrPages--;
       this.#wakeReaders(index);
-      frames.refs[pfn] = 0;
+      frames.unpin(pfn);
       allocator.freePage(pfn);
       return status;
     }
@@ -237,7 +237,8 @@ export class PageCache implements AddressSpace {
 
   /** The caller of `#getPage` is done with what it got. */
   #putPage(got: Pfn | NegErrno): void {
-    if (got >= 0) this.#memory.frames.refs[got]--;
+    if (got >= 0) this.#memory.frames.unpin(got);
+    this.#memory.allocator.reclaimer?.noteProgress();
     if (--this.#nrUsers === 0) this.#idle.wakeAll();
   }
 
@@ -260,7 +261,7 @@ export class PageCache implements AddressSpace {
     frames.index[pfn] = index;
     frames.priv[pfn] = before;
     frames.flags[pfn] |= PG.LOCKED;
-    frames.refs[pfn]++;
+    frames.pin(pfn);
     this.#nrPages++;
     return 0;
   }
@@ -428,13 +429,12 @@ export class PageCache implements AddressSpace {
       await this.#ops.cutOff();
       await this.#untilIdle(task.withSignal(null));
     }
-    const { frames, allocator, fileCounts } = this.#memory;
+    const { allocator, fileCounts } = this.#memory;
     fileCounts.nrDirty -= this.#nrDirty;
     this.#pages.clear((_index, cell) => {
       if (tagOf(cell) !== CellTag.FRAME) return;
       const pfn = cellValue(cell);
       this.#aging.remove(pfn);
-      frames.refs[pfn] = 0;
       allocator.freePage(pfn);
     });
     this.#spaces.remove(this);

@@ -92,6 +92,8 @@ export class FrameTable {
   readonly frameClass: Uint8Array;
   /** Frames on each list. */
   readonly listLength = new Float64Array(NR_LISTS);
+  /** References to pages, all told. Who holds one may wait for I/O, but not for memory. */
+  nrPinned = 0;
   #nrListsNamed = FIRST_PAGE_LIST;
 
   constructor(readonly nrFrames: number) {
@@ -117,6 +119,18 @@ export class FrameTable {
   createList(): number {
     invariant(this.#nrListsNamed < NR_LISTS, 'the frame table is out of lists');
     return this.#nrListsNamed++;
+  }
+
+  /** Takes a reference: the page stays until `unpin`. */
+  pin(pfn: Pfn): void {
+    this.refs[pfn]++;
+    this.nrPinned++;
+  }
+
+  /** Drops a reference. @returns those that are left. */
+  unpin(pfn: Pfn): number {
+    this.nrPinned--;
+    return --this.refs[pfn];
   }
 
   /** Puts a frame at the head (newest end) of a list. */

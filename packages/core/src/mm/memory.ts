@@ -124,7 +124,7 @@ export class Memory {
     const { reclaimer } = this.allocator;
     if (reclaimer === null) return false;
     if ((await reclaimer.directReclaim(task, nrFrames)) > 0) return true;
-    if (!reclaimer.isWriteoutInFlight) return false;
+    if (!reclaimer.isWorkInFlight) return false;
     await reclaimer.progress.wait(task);
     return true;
   }

@@ -6,12 +6,12 @@
  *       else wake kswapd; free > min       take it
  *       a ticket: the clean pass (M6), then the ticket's account
  *       else NONE
- *     allocPageSlow   the same, then direct reclaim, then waiting for a writeout in flight (M1)
+ *     allocPageSlow   the same, then direct reclaim, then waiting for what is in flight (M1)
  *
  * Floors (M3), in frames: emergency 0, for tickets up to their account's limit; ordinary = min for everybody else. A request of order
  * o passes a mark when free − (2^o − 1) is greater than it.
  *
- * ENOMEM comes only if nothing is reclaimable and no writeout is in flight. Until then the caller waits, first come first served, and
+ * ENOMEM comes only if nothing is reclaimable and nothing is in flight. Until then the caller waits, first come first served, and
  * a freed frame above `min` is handed to the oldest waiter before anyone else sees it.
  */
 import { Errno, invariant, type NegErrno } from '../base/errno.js';
@@ -166,7 +166,7 @@ export class PageAllocator {
 
   /**
    * Takes one frame, reclaiming and waiting if need be.
-   * @returns its number; `NONE` if nothing is reclaimable and no writeout in flight; the errno of the task's signal.
+   * @returns its number; `NONE` if nothing is reclaimable and nothing in flight; the errno of the task's signal.
    */
   allocPageSlow(task: TaskContext, gfp: number): MaybePromise<Pfn | NegErrno> {
     const pfn = this.allocPage(task, gfp);
@@ -189,7 +189,7 @@ export class PageAllocator {
       const pfn = this.allocPage(task, gfp);
       if (pfn >= 0) return pfn;
       if (freed > 0) fruitless = 0;
-      else if (reclaimer.isWriteoutInFlight) {
+      else if (reclaimer.isWorkInFlight) {
         const handed = await this.#waiters.wait(task, gfp);
         if (handed !== RETRY) return handed;
         fruitless = 0;
@@ -241,7 +241,7 @@ export class PageAllocator {
     if (this.#waiters.nrWaiters > 0) this.#handToWaiters();
   }
 
-  /** Makes every waiter look again: the writeout it waited for is over and freed nothing. */
+  /** Makes every waiter look again: what it waited for is over and freed nothing. */
   retryWaiters(): void {
     this.#waiters.wakeAll(RETRY);
   }

@@ -19,11 +19,14 @@ export interface Reclaimer {
   directReclaim(task: TaskContext, nrFrames: number): MaybePromise<number>;
   /** The clean pass (M6): frees without allocating, writing or waiting. @returns frames freed. */
   cleanPass(nrFrames: number): number;
-  /** Some writeout ended: kswapd and those who wait for memory look again. */
+  /** Some of it ended: kswapd and those who wait for memory look again. */
   noteProgress(): void;
-  /** True while a writeout is in flight whose end may free frames: then an allocation waits instead of failing (M1). */
-  readonly isWriteoutInFlight: boolean;
-  /** Where to wait for some writeout to end. */
+  /**
+   * True while something is under way whose end may let a frame be freed: a page being written, read, or copied by somebody who waited
+   * for it. Then an allocation waits instead of failing (M1).
+   */
+  readonly isWorkInFlight: boolean;
+  /** Where to wait for some of it to end. */
   readonly progress: WaitQueue;
 }
 

@@ -67,12 +67,12 @@ export class Kswapd {
     const { allocator, counters } = this.#parts.memory;
     while (this.#state === 'running' && allocator.nrFree <= allocator.high) {
       counters.pageoutrun++;
+      const nrFreedBefore = allocator.nrFreed;
       const target = Math.max(allocator.high, LEAST_ROUND_FRAMES) - this.#reclaim.nrInFlight;
-      const got = target > 0 ? this.#reclaim.shrink(target, true, true) : 0;
-      if (this.#reclaim.isWriteoutInFlight) {
-        this.#fruitless = 0;
-        await this.#reclaim.progress.wait(this.#task);
-      } else if (got > 0) {
+      if (target > 0) this.#reclaim.shrink(target, true, true);
+      if (this.#reclaim.isWorkInFlight) await this.#reclaim.progress.wait(this.#task);
+      // A write that was begun is no fruit: a device may fail every one.
+      if (allocator.nrFreed > nrFreedBefore || this.#reclaim.isWorkInFlight) {
         this.#fruitless = 0;
       } else if (++this.#fruitless >= HOPELESS_ROUNDS) {
         this.#sleep('hopeless');

@@ -74,8 +74,8 @@ export class Reclaim implements Reclaimer {
     return this.#parts.policy;
   }
 
-  get isWriteoutInFlight(): boolean {
-    return this.#parts.memory.fileCounts.nrWriteback > 0 || (this.swap !== null && this.swap.nrWriteback > 0);
+  get isWorkInFlight(): boolean {
+    return this.nrInFlight > 0 || this.#parts.memory.frames.nrPinned > 0;
   }
 
   /** Pages whose writeout has begun and not ended. */
@@ -225,7 +225,7 @@ export class Reclaim implements Reclaimer {
   /** For whoever ended some writeback: kswapd and the waiters look again. */
   noteProgress(): void {
     this.progress.wakeAll();
-    if (!this.isWriteoutInFlight) this.#parts.memory.allocator.retryWaiters();
+    if (!this.isWorkInFlight) this.#parts.memory.allocator.retryWaiters();
   }
 
   cleanPass(nrFrames: number): number {

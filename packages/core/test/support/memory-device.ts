@@ -21,6 +21,8 @@ export interface MemoryDeviceOptions {
   readonly maxTransferPages?: number;
   /** True if a flush that fails has lost what it was to make durable. Default true. */
   readonly losesOnFailedFlush?: boolean;
+  /** Called whenever a request has ended: what follows runs among the reactions to it. */
+  readonly onEnded?: () => void;
 }
 
 const SECTOR = 512;
@@ -156,6 +158,7 @@ export class MemoryDevice implements BlockDeviceOps {
   #end(bio: Bio, status: number): void {
     this.inFlight.delete(bio);
     bio.end(status);
+    this.#options.onEnded?.();
   }
 
   #load(sector: number): Uint8Array {
