@@ -40,7 +40,7 @@ export function serveCommand(program: Command): void {
     .option('--listen <address>', 'HOST:PORT, :PORT (loopback) or unix:PATH; port 0 takes a free one', '127.0.0.1:10809')
     .option('--export <name>', 'name of the device that is given without NAME=', '')
     .option('--read-only', 'refuse writes; the devices are opened read-only')
-    .option('--memory <size>', 'page memory of the kernel that serves', sizeOption('--memory'), 32 * 2 ** 20)
+    .option('--memory <size>', 'page memory of the kernel that serves', sizeOption('--memory'), 128 * 2 ** 20)
     .option('--json', 'print what is served as one JSON object')
     .addHelpText('after', EXAMPLES)
     .action(serveNbd);
