@@ -195,6 +195,21 @@ describe('Bitmap', () => {
     );
   });
 
+  it('counts and finds right at every pair of borders', () => {
+    for (const isSet of [() => true, () => false, (i: number) => i % 3 === 0]) {
+      const bitmap = Bitmap.create(97);
+      for (let i = 0; i < 97; i++) if (isSet(i)) bitmap.set(i);
+      for (let from = 0; from <= 97; from++) {
+        for (let to = from; to <= 97; to++) {
+          const within = Array.from({ length: to - from }, (_, i) => from + i);
+          const want = [within.filter(isSet).length, within.find(isSet) ?? -1, within.find((i) => !isSet(i)) ?? -1];
+          const got = [bitmap.count(from, to), bitmap.findNextSet(from, to), bitmap.findNextZero(from, to)];
+          if (got.join() !== want.join()) expect([from, to, got]).toEqual([from, to, want]);
+        }
+      }
+    }
+  });
+
   it('can have words of its own', () => {
     const bitmap = Bitmap.create(65);
     bitmap.set(64);

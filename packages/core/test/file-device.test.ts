@@ -7,7 +7,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { makeBio } from './support.js';
+import { makeBio, settle } from './support.js';
 
 const task = TaskContext.root('test');
 const MODES: FileIoMode[] = ['sync', 'threaded'];
@@ -193,6 +193,8 @@ describe.each(MODES)('a file device, %s', (io) => {
     });
     const bios = Array.from({ length: 80 }, (_, i) => makeBio(BioOp.WRITE, i * PAGE_SIZE, [[(i + 1) * PAGE_SIZE, PAGE_SIZE]]));
     const ended = bios.map((bio) => run(device, bio));
+    await settle();
+    expect(nrRunning).toBe(32);
     await device.close();
     expect(nrAtClose).toBe(0);
     const statuses = await Promise.all(ended);

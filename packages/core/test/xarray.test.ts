@@ -161,6 +161,7 @@ describe('XArray', () => {
     expect(nodes.nrNodes).toBe(1);
     xa.store(64, 1);
     expect(nodes.nrNodes).toBe(3);
+    expect(nrMarkWords(nodes)).toBe(0);
     xa.store(XA_MAX_INDEX, 1);
     expect(nodes.nrNodes).toBe(3 + 4 + 5);
     xa.store(XA_MAX_INDEX, 0);
