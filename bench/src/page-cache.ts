@@ -25,6 +25,7 @@ export async function filledCache(kernel: Kernel, nrPages: number, first = 0): P
     writepages: () => 0,
     sync: () => 0,
     cutOff: async () => {},
+    cutOff: async () => {},
   });
   await fillCache(cache, first, nrPages);
   return cache;
