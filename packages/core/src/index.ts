@@ -66,6 +66,7 @@ export * from './block/device-hooks.js';
 export * from './block/device-io.js';
 export * from './block/ram-disk.js';
 export * from './kernel/kernel.js';
+export * from './kernel/local-servers.js';
 export * from './kernel/meminfo.js';
 export * from './kernel/plugin.js';
 export * from './kernel/stall-report.js';

@@ -29,6 +29,8 @@ export interface BlockDeviceOps {
   /** True if completion depends on a socket. */
   readonly viaSocket: boolean;
   readonly can: { readonly flush: boolean; readonly fua: boolean; readonly discard: boolean; readonly writeZeroes: boolean };
+  /** Where its requests go, if over a socket: `127.0.0.1:10809`, `unix:/run/x`. A server of the same kernel there is a node it needs. */
+  readonly peerAddress?: string;
   /** Starts a request. Must end it with `bio.end(status)` exactly once, now or later; must not throw, must not wait. */
   submit(bio: Bio): void;
   /** Lets go of files and sockets. Requests still in flight end with `-EIO`. */

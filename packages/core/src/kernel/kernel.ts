@@ -30,6 +30,7 @@ import { TaskContext } from '../task/task-context.js';
 import { WaitRegistry } from '../task/wait-registry.js';
 import { corePlugin } from './core-plugin.js';
 import { createKernelContainer, type DependencyContainer, resolveEach } from './di.js';
+import { LocalServers } from './local-servers.js';
 import { type MemInfo, meminfo } from './meminfo.js';
 import { orderPlugins, type Plugin } from './plugin.js';
 import { makeStallReport, type StallReport } from './stall-report.js';
@@ -84,6 +85,7 @@ export class Kernel {
   readonly scheduler: Scheduler;
   readonly random: RandomSource;
   readonly reclaim: Reclaim;
+  readonly localServers = new LocalServers();
   /** Every task of this kernel that waits now, and what for. */
   readonly waits = new WaitRegistry(() => this.clock.nowMs());
   /** A task of the kernel's own: its waits end with EIO when a shutdown runs out of time. */
@@ -183,7 +185,8 @@ export class Kernel {
     const node: WriteoutNode = { name: device.name, kind: 'block-device', footprint };
     this.#devices.set(device, node);
     try {
-      await this.reserves.admit(this.task, { candidates: [{ node }], edges: [] });
+      const server = device.ops.peerAddress === undefined ? null : this.localServers.find(device.ops.peerAddress);
+      await this.reserves.admit(this.task, { candidates: [{ node }], edges: server === null ? [] : [[node, server]] });
     } catch (error) {
       this.#devices.set(device, null);
       throw error;

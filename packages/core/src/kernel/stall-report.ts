@@ -127,7 +127,8 @@ export function formatStallReport(report: StallReport): string {
   }
   for (const { nodes } of report.cycles) lines.push(`  cycle: ${[...nodes, nodes[0]].join(' → ')}`);
   if (report.cycles.length === 0) for (const end of report.ends) lines.push(`  nobody works on: ${end}`);
-  for (const { name, limit, usage, waiters } of report.accounts) lines.push(`  account ${name}: ${usage} of ${limit} frames, ${waiters} waiting`);
+  for (const { name, limit, usage, waiters } of report.accounts)
+    lines.push(`  account ${name}: ${usage} of ${limit} frames, ${waiters} waiting`);
   const { emergency, min, low, high } = report.floors;
   lines.push(`  floors: emergency ${emergency}, min ${min}, low ${low}, high ${high}`);
   return lines.join('\n');

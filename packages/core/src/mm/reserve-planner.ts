@@ -184,6 +184,12 @@ export class ReservePlanner {
     await admitted.undo?.();
   }
 
+  /** As `release`, for a node that is gone whether others need it or not: a server that closed. Its users keep their nodes. */
+  async withdraw(node: WriteoutNode): Promise<void> {
+    for (const user of this.graph.predecessorsOf(node)) this.graph.removeEdge(user, node);
+    await this.release(node);
+  }
+
   /** The plan, lowest level first. */
   explain(): ReservePlan {
     const { allocator, reserve, nrFrames } = this.#memory;

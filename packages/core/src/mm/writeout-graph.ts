@@ -144,6 +144,11 @@ export class WriteoutGraph {
     return [...this.#entry(node).successors].map((entry) => entry.node);
   }
 
+  /** Nodes that need `node` directly. */
+  predecessorsOf(node: WriteoutNode): WriteoutNode[] {
+    return [...this.#entry(node).predecessors].map((entry) => entry.node);
+  }
+
   /** True if `from`'s writeout can come to need `to`'s. A node reaches itself. */
   reaches(from: WriteoutNode, to: WriteoutNode): boolean {
     const { bit } = this.#entry(to);

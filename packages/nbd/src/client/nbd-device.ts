@@ -69,6 +69,7 @@ export class NbdDevice implements BlockDeviceOps, SocketHandler {
   readonly blockSizeBytes: number;
   readonly maxTransferBytes: number;
   readonly readOnly: boolean;
+  readonly peerAddress: string;
   readonly trusted = false;
   readonly viaSocket = true;
   readonly can: BlockDeviceOps['can'];
@@ -97,6 +98,7 @@ export class NbdDevice implements BlockDeviceOps, SocketHandler {
     this.#parts = parts;
     this.#info = info;
     this.name = parts.name;
+    this.peerAddress = connected.socket.peer;
     this.nrUnits = parts.nrUnits;
     this.standingFrames = parts.receiveMemory.nrFrames + parts.headerMemory.nrFrames;
     this.blockSizeBytes = info.minBlockBytes;

@@ -9,7 +9,18 @@
  * payloads up to `memory.sizes.payloadBytes` are advertised and accepted; a client that did not ask for block sizes may use the
  * protocol's 32 MiB, which is streamed in pieces.
  */
-import { AbortSource, Bio, BioOp, type BlockDevice, Completion, type Kernel, KernelError, type TaskContext } from '@tidemark/core';
+import {
+  AbortSource,
+  Bio,
+  BioOp,
+  type BlockDevice,
+  Completion,
+  type Kernel,
+  KernelError,
+  type TaskContext,
+  type WriteoutEdge,
+  type WriteoutNode,
+} from '@tidemark/core';
 import { findTransport, formatAddress, type Listener, parseAddress } from '@tidemark/net';
 import { checkExportName, formatUri } from '../protocol/uri.js';
 import { ServerConnection } from './connection.js';
@@ -43,6 +54,7 @@ export class NbdServer {
   readonly #connections = new Set<ServerConnection>();
   #listener: Listener | null = null;
   #unregister: () => void = () => {};
+  #leaveGraph: () => Promise<void> = async () => {};
   #closed: Promise<void> | null = null;
   /** Connections that were refused, or ended by an error. */
   nrConnectionErrors = 0;
@@ -92,13 +104,41 @@ export class NbdServer {
         },
         onRefused: (error) => this.#report(error, formatAddress(address)),
       });
+      await this.#admit();
     } catch (error) {
+      await this.#listener?.close();
       for (const device of held) device.unhold();
       throw error;
     }
     this.#unregister = this.#kernel.onShutdown(`nbd server ${this.uri}`, (deadlineMs) =>
       this.close({ timeoutMs: Math.max(deadlineMs - clock.nowMs(), 0) }),
     );
+  }
+
+  /** Joins the writeout graph: whoever writes out through this server needs the devices behind it. */
+  async #admit(): Promise<void> {
+    const kernel = this.#kernel;
+    const { slotFrames, clientUnits } = kernel.memory.sizes;
+    const connections = this.#connections;
+    const node: WriteoutNode = {
+      name: `nbd-server:${formatAddress((this.#listener as Listener).address)}`,
+      kind: 'server',
+      footprint: {
+        get standing() {
+          return [{ what: 'receive slots and reply rings', frames: connections.size * 2 * slotFrames }];
+        },
+        unit: [],
+        nrUnits: clientUnits,
+      },
+    };
+    const edges: WriteoutEdge[] = [];
+    for (const device of this.#devices) edges.push([node, await kernel.writeoutNodeOf(device)]);
+    await kernel.reserves.admit(kernel.task, { candidates: [{ node }], edges });
+    const forget = kernel.localServers.add(formatAddress((this.#listener as Listener).address), node);
+    this.#leaveGraph = async () => {
+      forget();
+      await kernel.reserves.withdraw(node);
+    };
   }
 
   /** URI of the default export. */
@@ -150,6 +190,7 @@ export class NbdServer {
     const closed = this.#listener?.close();
     for (const connection of [...this.#connections]) connection.drain();
     await closed;
+    await this.#leaveGraph();
     const task = this.#kernel.task.withSignal(timeIsUp.signal);
     const failed: string[] = [];
     for (const device of this.#devices) {
