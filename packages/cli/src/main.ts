@@ -12,6 +12,7 @@ import { isKernelError } from '@tidemark/core';
 import { Command, CommanderError } from 'commander';
 import { demoCommand } from './demo-command.js';
 import { ExitCode, JobFailed, UsageError } from './outcome.js';
+import { reservesCommand } from './reserves-command.js';
 import { serveCommand } from './serve-command.js';
 import { swapCommand } from './swap-command.js';
 
@@ -20,6 +21,7 @@ Examples:
   tidemark demo --memory 8MiB --working-set 128MiB
   tidemark serve nbd disk.img --listen 127.0.0.1:10809
   tidemark swap info nbd://127.0.0.1:10809/
+  tidemark reserves nbd --memory 8MiB
 
 Devices: mem:SIZE, file:PATH or a bare PATH, nbd://HOST:PORT/EXPORT, nbd+unix:///EXPORT?socket=PATH.
 Sizes: bytes, or a whole number with KiB, MiB, GiB, TiB (K, M, G, T mean the same).`;
@@ -47,6 +49,7 @@ function createProgram(): Command {
   demoCommand(program);
   serveCommand(program);
   swapCommand(program);
+  reservesCommand(program);
   return program;
 }
 

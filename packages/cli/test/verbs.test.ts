@@ -16,12 +16,54 @@ afterEach(() => fs.rmSync(folder, { recursive: true, force: true }));
 const SMALL = ['--memory', '1MiB', '--working-set', '8MiB'];
 
 describe('help', () => {
-  it.each(['demo', 'serve nbd', 'swap init', 'swap info'])('%s shows examples and options', async (verb) => {
+  it.each(['demo', 'serve nbd', 'swap init', 'swap info', 'reserves', 'graph'])('%s shows examples and options', async (verb) => {
     const { code, stdout, stderr } = await run(...verb.split(' '), '--help');
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     expect(stdout).toContain('Examples:');
     expect(stdout).toContain('--json');
     expect(stdout).toContain('--memory <size>');
+  });
+});
+
+describe('reserves and graph', () => {
+  it('show the whole chain: the server of the same kernel is an edge', async () => {
+    const { code, stdout, stderr } = await start(['graph', 'nbd', ...SMALL, '--json'], { TMPDIR: folder }).ended;
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const { nodes, edges } = JSON.parse(stdout) as { nodes: { name: string; kind: string; level: number }[]; edges: [string, string][] };
+    const chain = [...nodes].sort((a, b) => b.level - a.level);
+    expect(chain.map(({ kind, level }) => [level, kind])).toEqual([
+      [3, 'swap-area'],
+      [2, 'block-device'],
+      [1, 'server'],
+      [0, 'block-device'],
+    ]);
+    const byLevel = edges.map(([from, to]) => [from, to].map((name) => nodes.find((node) => node.name === name)?.level));
+    expect(byLevel.sort()).toEqual([
+      [1, 0],
+      [2, 1],
+      [3, 2],
+    ]);
+    expect(fs.readdirSync(folder)).toEqual([]);
+  });
+
+  it('count the same standing frames node by node as the kernel does in all, but for what no node has', async () => {
+    const { code, stdout } = await start(['reserves', 'nbd', ...SMALL, '--json'], { TMPDIR: folder }).ended;
+    expect(code).toBe(0);
+    const plan = JSON.parse(stdout) as {
+      standing: number;
+      nodes: { kind: string; standing: number; terms: { what: string; frames: number }[] }[];
+    };
+    const declared = plan.nodes.reduce((sum, node) => sum + node.standing, 0);
+    expect(declared).toBeGreaterThan(0);
+    expect(plan.standing).toBeGreaterThanOrEqual(declared);
+    expect(plan.standing - declared).toBeLessThanOrEqual(4); // the bios of the pin
+    for (const node of plan.nodes) expect(node.terms.reduce((sum, term) => sum + term.frames, 0)).toBe(node.standing);
+  });
+
+  it('take any device, and print a graph for Graphviz', async () => {
+    const { code, stdout } = await run('graph', 'mem:1MiB', '--dot');
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^digraph writeout \{\n {2}"mem:1MiB" \[label="mem:1MiB\\nblock-device"\];\n\}\n$/);
   });
 });
 

@@ -13,17 +13,15 @@
  */
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
-import os from 'node:os';
-import path from 'node:path';
 import { setImmediate as afterIo } from 'node:timers/promises';
 import v8 from 'node:v8';
-import { Kernel, PAGE_SIZE } from '@tidemark/core';
+import { Kernel } from '@tidemark/core';
 import { host } from '@tidemark/core/host';
-import { NbdServer } from '@tidemark/nbd';
 import { nbd } from '@tidemark/nbd/host';
 import { PagedBuffer, swap } from '@tidemark/swap';
-import { endOnSignal, JobFailed } from '../outcome.js';
+import { JobFailed } from '../outcome.js';
 import type { Progress } from '../progress.js';
+import { startNbdStack, withTemporaryFolder } from '../stack.js';
 import type { DemoReport } from './report.js';
 import { CHUNK_BYTES, Source } from './source.js';
 
@@ -35,10 +33,6 @@ export interface DemoOptions {
   readonly seed: number;
 }
 
-/** Slots beyond the working set: readahead and clusters need not fit to the page. */
-const SLACK_PAGES = 256;
-const EXPORT_NAME = 'demo';
-
 /**
  * Runs it.
  * @throws KernelError for a budget that is too small, an input that cannot be read, a disk that is full.
@@ -48,52 +42,39 @@ export async function runDemo(options: DemoOptions, progress: Progress): Promise
   v8.setFlagsFromString('--semi-space-growth-factor=1');
   const beganMs = performance.now();
   const source = Source.open(options.inputPath, options.workingSetBytes, options.seed);
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tidemark-demo-'));
-  const removeFolder = (): void => fs.rmSync(folder, { recursive: true, force: true });
-  const disarm = endOnSignal(() => {
-    progress.stop();
-    removeFolder();
-  });
   try {
-    const kernel = await Kernel.boot({ memory: options.memoryBytes, plugins: [host, swap, nbd], name: 'demo' });
-    try {
-      const buffer = await swappedBuffer(kernel, folder, options.workingSetBytes);
-      progress.say(describe(source, options.inputPath === undefined));
-      const measured = await work(kernel, buffer, source, progress);
-      buffer.close();
-      const { leakedFrames, leakedTimers, problems } = await kernel.shutdown();
-      if (leakedFrames + leakedTimers + problems.length > 0) {
-        throw new JobFailed(`shutdown left ${leakedFrames} frames and ${leakedTimers} timers behind: ${problems.join('; ')}`);
-      }
-      const totalSeconds = (performance.now() - beganMs) / 1000;
-      return { ...headOf(options, source), ...measured, totalSeconds, peakRssBytes: peakRssBytes() };
-    } finally {
-      await kernel.shutdown(); // a second call returns at once
-    }
+    return await withTemporaryFolder(
+      () => progress.stop(),
+      (folder) => runIn(folder, options, source, progress, beganMs),
+    );
   } finally {
     progress.stop();
-    disarm();
-    removeFolder();
     source.close();
+  }
+}
+
+async function runIn(folder: string, options: DemoOptions, source: Source, progress: Progress, beganMs: number): Promise<DemoReport> {
+  const kernel = await Kernel.boot({ memory: options.memoryBytes, plugins: [host, swap, nbd], name: 'demo' });
+  try {
+    await startNbdStack(kernel, folder, options.workingSetBytes);
+    const buffer = await PagedBuffer.create(kernel, { sizeBytes: options.workingSetBytes });
+    progress.say(describe(source, options.inputPath === undefined));
+    const measured = await work(kernel, buffer, source, progress);
+    buffer.close();
+    const { leakedFrames, leakedTimers, problems } = await kernel.shutdown();
+    if (leakedFrames + leakedTimers + problems.length > 0) {
+      throw new JobFailed(`shutdown left ${leakedFrames} frames and ${leakedTimers} timers behind: ${problems.join('; ')}`);
+    }
+    const totalSeconds = (performance.now() - beganMs) / 1000;
+    return { ...headOf(options, source), ...measured, totalSeconds, peakRssBytes: peakRssBytes() };
+  } finally {
+    await kernel.shutdown(); // a second call returns at once
   }
 }
 
 function describe(source: Source, isDefault: boolean): string {
   if (source.inputPath !== null) return `input: ${source.inputPath}`;
   return isDefault ? 'input: the running program is too small to be one; all data is derived' : 'input: none';
-}
-
-/** Server, client, swap area and buffer, in this order. All of them end with the kernel. */
-async function swappedBuffer(kernel: Kernel, folder: string, sizeBytes: number): Promise<PagedBuffer> {
-  const store = path.join(folder, 'swap');
-  const nrPages = Math.ceil(sizeBytes / PAGE_SIZE) + 1 + SLACK_PAGES;
-  fs.writeFileSync(store, '');
-  fs.truncateSync(store, nrPages * PAGE_SIZE);
-  const file = await kernel.openBlockDevice(store);
-  const server = await NbdServer.listen(kernel, { address: `unix:${path.join(folder, 'nbd.sock')}`, exports: { [EXPORT_NAME]: file } });
-  const device = await kernel.openBlockDevice(server.uriOf(EXPORT_NAME));
-  await kernel.swapOn(device, { format: true });
-  return PagedBuffer.create(kernel, { sizeBytes });
 }
 
 type Measured = Pick<
