@@ -13,6 +13,8 @@ const SWAP_BYTES = 64 * 2 ** 20;
 const NR_PAGES = 12_000;
 const NR_VICTIMS = 8_192;
 const BATCH = 32;
+/** Rounds are short, so there are many. */
+const NR_PAIRS = 25;
 
 export const swapOut: Bench = {
   name: 'swap',
@@ -42,6 +44,7 @@ export const swapOut: Bench = {
           written += NR_VICTIMS;
           return (PAGE_SIZE / 2 ** 20) * (1e9 / nsPerPage);
         },
+        NR_PAIRS,
       );
       yield {
         bench: this.name,
