@@ -159,55 +159,59 @@ describe('floors and accounts (M2, M3, M5)', () => {
       fc.record({ kind: fc.constant('block' as const), order: fc.integer({ min: 1, max: 4 }) }),
     );
     fc.assert(
-      fc.property(fc.array(fc.integer({ min: 0, max: 40 }), { minLength: 1, maxLength: 4 }), fc.array(step, { maxLength: 600 }), (limits, steps) => {
-        const memory = new Memory(160);
-        const { allocator, reserve } = memory;
-        const accounts = limits.map((limit, i) => reserve.open(`account ${i}`, limit));
-        const held: { pfn: number; order: number; account: ReserveAccount | null }[] = [];
-        const check = (): void => {
-          expect(allocator.nrFree).toBeGreaterThanOrEqual(reserve.emergencyFrames);
-          expect(reserve.emergencyFrames).toBe(accounts.reduce((sum, a) => sum + a.limitFrames - a.usageFrames, 0));
-          for (const account of accounts) {
-            expect(account.usageFrames).toBeLessThanOrEqual(account.limitFrames);
-            expect(account.highWaterFrames).toBeGreaterThanOrEqual(account.usageFrames);
-            expect(account.usageFrames).toBe(held.filter((h) => h.account === account).length);
-          }
-          expect(reserve.usageFrames).toBe(accounts.reduce((sum, a) => sum + a.usageFrames, 0));
-          let total = 0;
-          for (let c = 0; c < 6; c++) total += allocator.classCount(c as FrameClass);
-          expect(total).toBe(memory.nrFrames);
-        };
-        for (const each of steps) {
-          if (each.kind === 'free') {
-            if (held.length === 0) continue;
-            const { pfn, order } = held.splice(each.which % held.length, 1)[0];
-            if (order === 0) allocator.freePage(pfn);
-            else allocator.freeBlock(pfn, order);
-          } else if (each.kind === 'block') {
-            const pfn = allocator.allocBlock(task, each.order, Gfp.STANDING);
-            if (pfn >= 0) {
-              held.push({ pfn, order: each.order, account: null });
-              expect(allocator.nrFree).toBeGreaterThanOrEqual(allocator.watermarks.min);
+      fc.property(
+        fc.array(fc.integer({ min: 0, max: 40 }), { minLength: 1, maxLength: 4 }),
+        fc.array(step, { maxLength: 600 }),
+        (limits, steps) => {
+          const memory = new Memory(160);
+          const { allocator, reserve } = memory;
+          const accounts = limits.map((limit, i) => reserve.open(`account ${i}`, limit));
+          const held: { pfn: number; order: number; account: ReserveAccount | null }[] = [];
+          const check = (): void => {
+            expect(allocator.nrFree).toBeGreaterThanOrEqual(reserve.emergencyFrames);
+            expect(reserve.emergencyFrames).toBe(accounts.reduce((sum, a) => sum + a.limitFrames - a.usageFrames, 0));
+            for (const account of accounts) {
+              expect(account.usageFrames).toBeLessThanOrEqual(account.limitFrames);
+              expect(account.highWaterFrames).toBeGreaterThanOrEqual(account.usageFrames);
+              expect(account.usageFrames).toBe(held.filter((h) => h.account === account).length);
             }
-          } else {
-            const account = each.kind === 'ticket' ? accounts[each.which % accounts.length] : null;
-            const before = account?.usageFrames ?? 0;
-            const mark = each.kind === 'ordinary' && each.spare ? allocator.low : allocator.watermarks.min;
-            const above = allocator.nrFree > mark;
-            const caller = account === null ? task : task.withTicket(new WriteoutTicket(account));
-            const pfn = allocator.allocPage(caller, Gfp.TRANSIENT | (each.kind === 'ordinary' && each.spare ? Gfp.SPARE : 0));
-            const charged = (account?.usageFrames ?? 0) > before;
-            expect(pfn >= 0).toBe(above || (account !== null && before < account.limitFrames));
-            expect(charged).toBe(pfn >= 0 && !above); // ordinary memory first, whoever asks
-            if (pfn >= 0) held.push({ pfn, order: 0, account: charged ? account : null });
+            expect(reserve.usageFrames).toBe(accounts.reduce((sum, a) => sum + a.usageFrames, 0));
+            let total = 0;
+            for (let c = 0; c < 6; c++) total += allocator.classCount(c as FrameClass);
+            expect(total).toBe(memory.nrFrames);
+          };
+          for (const each of steps) {
+            if (each.kind === 'free') {
+              if (held.length === 0) continue;
+              const { pfn, order } = held.splice(each.which % held.length, 1)[0];
+              if (order === 0) allocator.freePage(pfn);
+              else allocator.freeBlock(pfn, order);
+            } else if (each.kind === 'block') {
+              const pfn = allocator.allocBlock(task, each.order, Gfp.STANDING);
+              if (pfn >= 0) {
+                held.push({ pfn, order: each.order, account: null });
+                expect(allocator.nrFree).toBeGreaterThanOrEqual(allocator.watermarks.min);
+              }
+            } else {
+              const account = each.kind === 'ticket' ? accounts[each.which % accounts.length] : null;
+              const before = account?.usageFrames ?? 0;
+              const mark = each.kind === 'ordinary' && each.spare ? allocator.low : allocator.watermarks.min;
+              const above = allocator.nrFree > mark;
+              const caller = account === null ? task : task.withTicket(new WriteoutTicket(account));
+              const pfn = allocator.allocPage(caller, Gfp.TRANSIENT | (each.kind === 'ordinary' && each.spare ? Gfp.SPARE : 0));
+              const charged = (account?.usageFrames ?? 0) > before;
+              expect(pfn >= 0).toBe(above || (account !== null && before < account.limitFrames));
+              expect(charged).toBe(pfn >= 0 && !above); // ordinary memory first, whoever asks
+              if (pfn >= 0) held.push({ pfn, order: 0, account: charged ? account : null });
+            }
+            check();
           }
-          check();
-        }
-        for (const { pfn, order } of held) order === 0 ? allocator.freePage(pfn) : allocator.freeBlock(pfn, order);
-        for (const account of accounts) reserve.close(account);
-        expect(reserve.limitFrames + reserve.usageFrames + reserve.emergencyFrames).toBe(0);
-        expect(allocator.nrFree).toBe(memory.nrFrames);
-      }),
+          for (const { pfn, order } of held) order === 0 ? allocator.freePage(pfn) : allocator.freeBlock(pfn, order);
+          for (const account of accounts) reserve.close(account);
+          expect(reserve.limitFrames + reserve.usageFrames + reserve.emergencyFrames).toBe(0);
+          expect(allocator.nrFree).toBe(memory.nrFrames);
+        },
+      ),
       { numRuns: 100 },
     );
   });
@@ -352,7 +356,11 @@ describe('waiters (M8, M1)', () => {
     const one = memory.allocStanding(task, 'one', 1);
     const four = memory.allocStanding(task, 'four', 4);
     let ended = 0;
-    for (const each of [one, four]) void each.then(() => ended++, () => ended++);
+    for (const each of [one, four])
+      void each.then(
+        () => ended++,
+        () => ended++,
+      );
     for (let n = 0; n < 100; n++) await settle();
     expect(ended).toBe(0);
     for (const pfn of held.splice(0, 60)) allocator.freePage(pfn);

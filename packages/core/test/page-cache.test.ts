@@ -227,7 +227,8 @@ describe('dirty throttling', () => {
   it.each([true, false])('of a device that fails every write ends with EIO (sync %s)', async (isSync) => {
     const { time, kernel, cache } = await boot('512KiB', { status: (op) => (op === BioOp.WRITE ? -Errno.EIO : 0) }, isSync);
     let code = 'none';
-    for (let i = 0; i < 200 && code === 'none'; i++) code = await codeOf(time.run(cache.write(i * PAGE_SIZE, pattern(PAGE_SIZE, i)), 60_000));
+    for (let i = 0; i < 200 && code === 'none'; i++)
+      code = await codeOf(time.run(cache.write(i * PAGE_SIZE, pattern(PAGE_SIZE, i)), 60_000));
     expect(code).toBe('EIO');
     const report = await time.run(kernel.shutdown(), 60_000);
     expect(report.leakedFrames).toBe(0);

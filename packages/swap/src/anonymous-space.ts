@@ -135,7 +135,7 @@ export class AnonymousSpace implements AddressSpace {
 
   /** A frame for a new page, to be installed in the step it is there. */
   allocFrame(task: TaskContext, zeroed: boolean): MaybePromise<Pfn | NegErrno> {
-    return this.#memory.allocator.allocPageSlow(task, Gfp.ANON | (zeroed ? Gfp.ZERO : 0));
+    return this.#memory.allocator.allocPageSlow(task, Gfp.ANON | Gfp.GROWS | (zeroed ? Gfp.ZERO : 0));
   }
 
   /**

@@ -91,7 +91,9 @@ export class PagedBuffer implements AsyncIterable<Uint8Array> {
     if (sizeBytes > SIZE_MAX_BYTES) throw new KernelError('EINVAL', `a PagedBuffer of ${sizeBytes} bytes is too large: at most 4 TiB`);
     const name = options.name ?? `buffer:${nrCreated++}`;
     const manager = swapManagerOf(kernel);
-    const space = new AnonymousSpace(kernel, manager, name, Math.ceil(sizeBytes / PAGE_SIZE));
+    const nrPages = Math.ceil(sizeBytes / PAGE_SIZE);
+    await kernel.memory.requireRoom(kernel.task, `cells of ${name}`, Math.ceil((nrPages * 4) / PAGE_SIZE));
+    const space = new AnonymousSpace(kernel, manager, name, nrPages);
     return new PagedBuffer(
       kernel,
       manager,

@@ -19,6 +19,7 @@ import {
   type PinnedFile,
   type Pfn,
   Semaphore,
+  standingFrames,
   type StandingCharge,
   type SwapAreaInfo,
   type SwapEntry,
@@ -164,7 +165,8 @@ export class SwapManager implements SwapSubsystem {
     if (pfn >= 0) {
       this.#kernel.reclaim.policy.remove(pfn);
       area.leaveCache(slot, pfn, 0);
-      if (frames.refs[pfn] > 0) frames.flags[pfn] |= PG.ORPHAN; // just read in: whoever waited for it frees it
+      if (frames.refs[pfn] > 0)
+        frames.flags[pfn] |= PG.ORPHAN; // just read in: whoever waited for it frees it
       else allocator.freePage(pfn);
     }
     area.freeSlot(slot);
@@ -216,6 +218,7 @@ export class SwapManager implements SwapSubsystem {
     };
     let active: ActiveArea | null = null;
     const prepare = async (): Promise<() => Promise<void>> => {
+      await kernel.memory.requireRoom(kernel.task, node.name, standingFrames(node.footprint));
       const pinned = await kernel.swapHooksOf(device, device.name).swapActivate(kernel.task, device, { user: 'swap', nrUnits: unitsMax });
       const made = await this.#build(number, device, pinned, { ...header, lastPage }, options, node);
       active = made;
@@ -238,6 +241,7 @@ export class SwapManager implements SwapSubsystem {
     const { memory, reclaim, trace } = kernel;
     let charge: StandingCharge | null = null;
     try {
+      await memory.requireRoom(kernel.task, node.name, standingFrames(node.footprint)); // beside what the pin took
       charge = memory.chargeStanding(`requests of swap area ${device.name}`, writeRunFrames(kernel));
       const area = new SwapArea({
         memory,

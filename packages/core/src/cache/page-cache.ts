@@ -423,12 +423,13 @@ export class PageCache implements AddressSpace {
    */
   async close(task: TaskContext): Promise<0 | NegErrno> {
     if (this.#isClosed) return 0;
+    const cutOff = (): void => void this.#ops.cutOff();
+    if (task.checkSignal() !== 0) cutOff();
+    else task.signal?.addEventListener('abort', cutOff, { once: true });
     const status = await this.sync(task);
     this.#isClosed = true;
-    if ((await this.#untilIdle(task)) < 0) {
-      await this.#ops.cutOff();
-      await this.#untilIdle(task.withSignal(null));
-    }
+    while (this.#spareRuns.length < RUNS_MAX || this.#nrUsers > 0) await this.#idle.wait(task.withSignal(null));
+    task.signal?.removeEventListener('abort', cutOff);
     const { allocator, fileCounts } = this.#memory;
     fileCounts.nrDirty -= this.#nrDirty;
     this.#pages.clear((_index, cell) => {
@@ -439,13 +440,5 @@ export class PageCache implements AddressSpace {
     });
     this.#spaces.remove(this);
     return status;
-  }
-
-  async #untilIdle(task: TaskContext): Promise<0 | NegErrno> {
-    while (this.#spareRuns.length < RUNS_MAX || this.#nrUsers > 0) {
-      const woken = await this.#idle.wait(task);
-      if (woken < 0) return woken;
-    }
-    return 0;
   }
 }

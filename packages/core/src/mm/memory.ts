@@ -9,7 +9,7 @@ import { WaitQueue } from '../task/wait-queue.js';
 import { Arena, type Pfn } from './arena.js';
 import { type Counters, createCounters } from './counters.js';
 import type { FrameSource } from './frame-source.js';
-import { FrameTable, MAX_ORDER } from './frame-table.js';
+import { FrameClass, FrameTable, MAX_ORDER } from './frame-table.js';
 import { FrameArray } from './frame-array.js';
 import { Gfp, PageAllocator } from './page-allocator.js';
 import { type PlanSizes, planSizes } from './plan-sizes.js';
@@ -107,6 +107,18 @@ export class Memory {
   }
 
   /**
+   * Makes room for `nrFrames` that stay, and checks that the floors leave room for them for good. They are not taken yet.
+   * @throws KernelError ENOMEM naming the owner, the shortfall and the smallest budget that has room.
+   */
+  async requireRoom(task: TaskContext, owner: string, nrFrames: number): Promise<void> {
+    const { allocator } = this;
+    const staying = allocator.classCount(FrameClass.STANDING) + allocator.classCount(FrameClass.SLAB);
+    const available = Math.max(this.nrFrames - staying - allocator.high, 0);
+    if (nrFrames > available) throw this.#shortBy(owner, nrFrames, available);
+    await this.makeRoom(task, nrFrames);
+  }
+
+  /**
    * Reclaims until `nrFrames` are free above the ordinary floor, waiting for writeout in flight. Ends early if nothing more can be freed
    * or the task's signal aborts; whoever takes the frames then says what is short.
    */
@@ -184,7 +196,10 @@ export class Memory {
   /** The error for an owner that wants `wanted` frames and cannot have them. */
   shortOf(owner: string, wanted: number): KernelError {
     const { nrFree, watermarks } = this.allocator;
-    const available = Math.max(nrFree - watermarks.min, 0);
+    return this.#shortBy(owner, wanted, Math.max(nrFree - watermarks.min, 0));
+  }
+
+  #shortBy(owner: string, wanted: number, available: number): KernelError {
     const shortfall = Math.max(wanted - available, 1);
     const least = this.#leastWith(shortfall);
     return new KernelError(

@@ -41,6 +41,11 @@ export const Gfp = {
   ZERO: 8,
   /** Only what lies above `low`, without waking kswapd: for readahead. */
   SPARE: 16,
+  /**
+   * The page is new and has no backing yet. It leaves alone what lies between `min` and `low`: when swap is full and every page in
+   * memory must stay, that is what stored pages are read back into.
+   */
+  GROWS: 32,
 } as const;
 const CLASS_MASK = 7;
 
@@ -72,6 +77,8 @@ export class PageAllocator {
   /** Account that each frame with PG.RESERVE was charged to. Few frames at a time. */
   readonly #charged = new Map<Pfn, ReserveAccount>();
   readonly #waiters = new WaitQueue({ kind: 'frames', name: 'free above min' });
+  /** Those with GROWS; served last. */
+  readonly #growing = new WaitQueue({ kind: 'frames', name: 'free above low' });
   /** Bound by the kernel. */
   reclaimer: Reclaimer | null = null;
   #min = 0;
@@ -105,7 +112,7 @@ export class PageAllocator {
 
   /** Tasks waiting for a frame. */
   get nrWaiters(): number {
-    return this.#waiters.nrWaiters;
+    return this.#waiters.nrWaiters + this.#growing.nrWaiters;
   }
 
   get watermarks(): Watermarks {
@@ -155,12 +162,16 @@ export class PageAllocator {
     return this.#min;
   }
 
+  #markFor(task: TaskContext, gfp: number): number {
+    return (gfp & Gfp.GROWS) !== 0 ? this.#low : this.floorOf(task);
+  }
+
   /** Takes one frame, now or not at all. @returns its number, or `NONE`. */
   allocPage(task: TaskContext, gfp: number): Pfn {
     if (this.#buddy.nrFree > this.#low) return this.#take(gfp);
     if ((gfp & Gfp.SPARE) !== 0) return NONE;
     this.reclaimer?.wakeKswapd();
-    if (this.#buddy.nrFree > this.floorOf(task)) return this.#take(gfp);
+    if (this.#buddy.nrFree > this.#markFor(task, gfp)) return this.#take(gfp);
     return task.ticket === null ? NONE : this.#allocFromAccount(task, gfp);
   }
 
@@ -190,7 +201,7 @@ export class PageAllocator {
       if (pfn >= 0) return pfn;
       if (freed > 0) fruitless = 0;
       else if (reclaimer.isWorkInFlight) {
-        const handed = await this.#waiters.wait(task, gfp);
+        const handed = await ((gfp & Gfp.GROWS) !== 0 ? this.#growing : this.#waiters).wait(task, gfp);
         if (handed !== RETRY) return handed;
         fruitless = 0;
       } else fruitless++;
@@ -226,7 +237,7 @@ export class PageAllocator {
     flags[pfn] = 0;
     this.#buddy.freeOne(pfn);
     if (wasReserve) this.#uncharge(pfn);
-    if (this.#waiters.nrWaiters > 0) this.#handToWaiters();
+    if (this.nrWaiters > 0) this.#handToWaiters();
   }
 
   /** Gives a block back. */
@@ -238,12 +249,13 @@ export class PageAllocator {
       this.frames.flags[at] = 0;
     }
     this.#buddy.free(pfn, order);
-    if (this.#waiters.nrWaiters > 0) this.#handToWaiters();
+    if (this.nrWaiters > 0) this.#handToWaiters();
   }
 
   /** Makes every waiter look again: what it waited for is over and freed nothing. */
   retryWaiters(): void {
     this.#waiters.wakeAll(RETRY);
+    this.#growing.wakeAll(RETRY);
   }
 
   /** Free blocks by order, checked against the free count. */
@@ -283,10 +295,12 @@ export class PageAllocator {
   }
 
   #handToWaiters(): void {
-    while (this.#waiters.nrWaiters > 0) {
-      const task = this.#waiters.oldest as TaskContext;
-      if (this.#buddy.nrFree <= this.floorOf(task)) return;
-      this.#waiters.wakeOne(this.#take(this.#waiters.oldestWant));
+    for (const waiters of [this.#waiters, this.#growing]) {
+      while (waiters.nrWaiters > 0) {
+        const gfp = waiters.oldestWant;
+        if (this.#buddy.nrFree <= this.#markFor(waiters.oldest as TaskContext, gfp)) return;
+        waiters.wakeOne(this.#take(gfp));
+      }
     }
   }
 }

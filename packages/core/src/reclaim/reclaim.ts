@@ -93,6 +93,8 @@ export class Reclaim implements Reclaimer {
     const before = allocator.nrFreed;
     // What is on its way out already is waited for, not added to.
     if (this.nrInFlight < nrFrames) this.shrink(nrFrames, task.mayIo, false);
+    // Clean pages go even if no write can begin, or those that have begun do not end.
+    if (allocator.nrFreed === before && this.#nrClean > 0) this.#dropClean(nrFrames, true);
     const freed = allocator.nrFreed - before;
     if (freed > 0) this.kswapd.directReclaimSucceeded();
     if (this.#parts.trace.enabled) {
@@ -228,7 +230,18 @@ export class Reclaim implements Reclaimer {
     if (!this.isWorkInFlight) this.#parts.memory.allocator.retryWaiters();
   }
 
+  /** Pages that could be dropped as they are, about. */
+  get #nrClean(): number {
+    const { memory, policy } = this.#parts;
+    const anon = this.swap === null ? 0 : this.swap.nrCached - this.swap.nrWriteback;
+    return Math.max(policy.count(PageKind.FILE) - memory.fileCounts.nrDirty, 0) + Math.max(anon, 0);
+  }
+
   cleanPass(nrFrames: number): number {
+    return this.#dropClean(nrFrames, false);
+  }
+
+  #dropClean(nrFrames: number, activeToo: boolean): number {
     if (this.#inCleanPass) throw new Error('the clean pass was entered from within itself');
     this.#inCleanPass = true;
     let freed = 0;
@@ -236,7 +249,8 @@ export class Reclaim implements Reclaimer {
       const { policy, memory } = this.#parts;
       const { flags, refs } = memory.frames;
       let pfn = policy.older(kind, -1);
-      while (pfn >= 0 && freed < nrFrames + CLEAN_PASS_EXTRA) {
+      let nrLeft = activeToo ? policy.count(kind) : policy.countInactive(kind);
+      while (pfn >= 0 && nrLeft-- > 0 && freed < nrFrames + CLEAN_PASS_EXTRA) {
         const next = policy.older(kind, pfn);
         if (judge(flags[pfn] & ~PG.YOUNG, refs[pfn], kind === PageKind.ANON, false) === Verdict.FREE) {
           policy.remove(pfn);

@@ -29,7 +29,7 @@ export interface ReplacementPolicy extends PageAging {
   putBack(pfn: Pfn, where: PutBack): void;
   /** Takes up to `max` candidates of a kind off the lists, next to go first. @returns how many it wrote to `into`. */
   isolate(kind: PageKind, into: Uint32Array, max: number): number;
-  /** Walks the pages of a kind that would go first, next to go first: pass -1, then what was returned, until it is -1. */
+  /** Walks the pages of a kind, next to go first, inactive ones before active ones: pass -1, then what was returned, until it is -1. */
   older(kind: PageKind, after: Pfn): Pfn;
   /** The shadow a page leaves when it is evicted now. */
   evicted(pfn: Pfn): Cell;

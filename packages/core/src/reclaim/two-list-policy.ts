@@ -129,7 +129,9 @@ class TwoListPolicy implements ReplacementPolicy {
 
   older(kind: PageKind, after: Pfn): Pfn {
     const { prev, nrFrames } = this.#frames;
-    const pfn = prev[after < 0 ? nrFrames + this.#inactive[kind] : after];
+    const endOfInactive = nrFrames + this.#inactive[kind];
+    let pfn = prev[after < 0 ? endOfInactive : after];
+    if (pfn === endOfInactive) pfn = prev[nrFrames + this.#active[kind]];
     return pfn < nrFrames ? pfn : -1;
   }
 

@@ -74,7 +74,8 @@ export class MemoryDevice implements BlockDeviceOps {
   }
 
   submit(bio: Bio): void {
-    const status = this.#options.status?.(bio.op, ++this.counts[bio.op], bio) ?? 0;
+    const nth = ++this.counts[bio.op];
+    const status = this.#options.status?.(bio.op, nth, bio) ?? 0;
     this.inFlight.add(bio);
     if (this.isClosed) {
       this.#end(bio, -Errno.EIO);
