@@ -54,7 +54,8 @@ export interface SwapHeaderFields {
 
 /**
  * Writes a header into a page; bytes 0 … 1023 are left as they are.
- * @throws KernelError EINVAL for a label over 15 bytes or with a NUL, a uuid that is not 16 bytes, a bad page out of range.
+ * @throws KernelError EINVAL, and nothing is written, for a last page that is none, a label over 15 bytes or with a NUL, a uuid that is
+ * not 16 bytes, bad pages out of range, listed twice, or leaving no good one.
  */
 export function encodeSwapHeader(page: Uint8Array, fields: SwapHeaderFields): void {
   const label = utf8(fields.label ?? '');
@@ -62,8 +63,12 @@ export function encodeSwapHeader(page: Uint8Array, fields: SwapHeaderFields): vo
   if (label.length >= LABEL_BYTES || label.includes(0))
     throw new KernelError('EINVAL', `swap label ${JSON.stringify(fields.label)} is over 15 bytes or has a NUL`);
   if (fields.uuid.length !== 16) throw new KernelError('EINVAL', `a uuid has 16 bytes, not ${fields.uuid.length}`);
-  if (bad.length > MAX_BAD_PAGES || bad.some((n) => n < 1 || n > fields.lastPage))
-    throw new KernelError('EINVAL', 'a bad page is out of range, or there are too many');
+  if (!Number.isInteger(fields.lastPage) || fields.lastPage < 1 || fields.lastPage > 0xffff_ffff)
+    throw new KernelError('EINVAL', `a swap area cannot end with page ${fields.lastPage}`);
+  if (bad.some((n) => !Number.isInteger(n) || n < 1 || n > fields.lastPage) || new Set(bad).size < bad.length)
+    throw new KernelError('EINVAL', `bad pages are each one of 1 to ${fields.lastPage}, listed once`);
+  if (bad.length > MAX_BAD_PAGES || bad.length >= fields.lastPage)
+    throw new KernelError('EINVAL', `${bad.length} bad pages are too many: at most ${MAX_BAD_PAGES} fit, and one page must be good`);
   page.fill(0, VERSION_OFFSET, PAGE_SIZE);
   const view = new DataView(page.buffer, page.byteOffset, PAGE_SIZE);
   view.setUint32(VERSION_OFFSET, 1, true);
@@ -135,22 +140,33 @@ export function randomUuid(random: { fill(target: Uint8Array): void }): Uint8Arr
   return bytes;
 }
 
+/** The label as text; what would not show, or is no UTF-8, is a question mark: it goes to people's terminals. */
 function readLabel(page: Uint8Array): string {
-  let text = '';
-  for (let i = 0; i < LABEL_BYTES && page[LABEL_OFFSET + i] !== 0; i++) {
-    const byte = page[LABEL_OFFSET + i];
-    text += byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : '?'; // it goes to people's terminals
+  let escaped = '';
+  for (let i = 0; i < LABEL_BYTES && page[LABEL_OFFSET + i] !== 0; i++)
+    escaped += `%${page[LABEL_OFFSET + i].toString(16).padStart(2, '0')}`;
+  try {
+    return decodeURIComponent(escaped).replace(/\p{C}/gu, '?');
+  } catch {
+    return escaped.replace(/%(..)/g, (_all, hex: string) => {
+      const byte = Number.parseInt(hex, 16);
+      return byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : '?';
+    });
   }
-  return text;
 }
 
 function ascii(bytes: Uint8Array, from: number, length: number): string {
   return String.fromCharCode(...bytes.subarray(from, from + length));
 }
 
-/** UTF-8 without a host's TextEncoder. */
+/** UTF-8 without a host's TextEncoder. @throws KernelError EINVAL for half a surrogate pair. */
 function utf8(text: string): Uint8Array {
-  const escaped = encodeURIComponent(text);
+  let escaped: string;
+  try {
+    escaped = encodeURIComponent(text);
+  } catch (cause) {
+    throw new KernelError('EINVAL', `${JSON.stringify(text)} is no text`, { cause });
+  }
   const bytes: number[] = [];
   for (let i = 0; i < escaped.length; i++) {
     if (escaped[i] === '%') {
