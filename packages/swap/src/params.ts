@@ -16,7 +16,9 @@ export const FLUSH_FAILURES_MAX = 3;
 /** The same for flushes that say that everything must be written again. */
 export const FLUSH_LOSSES_MAX = 16;
 /** Pages in a row that cannot be written before an area counts as failed: a device that is gone has no bad slots. */
-export const WRITE_FAILURES_MAX = 64;
+export const WRITE_FAILURES_MAX = 16;
+/** A failed area is tried again after this time: a server may be back. */
+export const FAILED_RETRY_MS = 5_000;
 
 /** Pages on their way out at once, waiting for a flush included: an eighth of memory, 8 at least, 1024 at most. */
 export function writebackPages(nrFrames: number): number {

@@ -12,6 +12,7 @@ import {
   type BlockDevice,
   type Cell,
   CellTag,
+  type Clock,
   cellValue,
   type FootprintTerm,
   type FrameArray,
@@ -29,12 +30,14 @@ import {
   type TaskContext,
 } from '@tidemark/core';
 import type { SwapHeader } from './header.js';
+import { FAILED_RETRY_MS } from './params.js';
 import { pageChecksum } from './page-checksum.js';
 import { SlotMap } from './slot-map.js';
 
 /** What an area is made of. */
 export interface SwapAreaParts {
   readonly memory: Memory;
+  readonly clock: Clock;
   readonly number: number;
   readonly device: BlockDevice;
   readonly pinned: PinnedFile;
@@ -56,6 +59,7 @@ export class SwapArea implements AddressSpace {
   readonly trusted: boolean;
   readonly slots: SlotMap;
   readonly #memory: Memory;
+  readonly #clock: Clock;
   readonly #cells: FrameArray;
   readonly #zeroes: FrameArray;
   readonly #checksums: FrameArray | null;
@@ -65,14 +69,29 @@ export class SwapArea implements AddressSpace {
   nrCached = 0;
   /** Takes no new pages: it is being taken off. */
   isClosing = false;
-  /** Takes no new pages: its device fails whatever it is given. It stays so until it is taken off and on again. */
-  hasFailed = false;
   /** Its tables are given back: nobody may look into them. */
   isGone = false;
+  /** When its device failed whatever it was given; null: it takes pages. */
+  #failedAtMs: number | null = null;
+
+  /** Its device fails whatever it is given: it takes no new pages for a while, then is tried again. */
+  fail(): void {
+    this.#failedAtMs = this.#clock.nowMs();
+  }
+
+  /** Its device takes pages again. */
+  recover(): void {
+    this.#failedAtMs = null;
+  }
+
+  get hasFailed(): boolean {
+    return this.#failedAtMs !== null;
+  }
 
   /** True if it takes new pages. */
   get isOpen(): boolean {
-    return !this.isClosing && !this.hasFailed;
+    if (this.isClosing) return false;
+    return this.#failedAtMs === null || this.#clock.nowMs() - this.#failedAtMs >= FAILED_RETRY_MS;
   }
 
   /** @throws KernelError ENOMEM if the tables do not fit; then nothing was taken. */
@@ -86,6 +105,7 @@ export class SwapArea implements AddressSpace {
     this.priority = parts.priority;
     this.trusted = parts.trusted;
     this.#memory = memory;
+    this.#clock = parts.clock;
     const nrSlots = header.lastPage + 1;
     const owner = `swap area ${this.name}`;
     const taken: { free(): void }[] = [];

@@ -245,6 +245,7 @@ export class SwapManager implements SwapSubsystem {
       charge = memory.chargeStanding(`requests of swap area ${device.name}`, writeRunFrames(kernel));
       const area = new SwapArea({
         memory,
+        clock: kernel.clock,
         number,
         device,
         pinned,

@@ -10,8 +10,8 @@
  * them are still in memory. So is every page of a run under way at that time, when the run ends: a part of it may have been acknowledged before
  * the loss, and the flush that told of it was the only one that will.
  *
- * A write that fails is tried page by page; a page that fails alone stays in memory, dirty, and its slot is bad from then on. When 64
- * pages in a row have failed it is not the slots: the area has failed, and takes no more pages.
+ * A write that fails is tried page by page; a page that fails alone stays in memory, dirty, and its slot is bad from then on. When 16
+ * pages in a row have failed it is not the slots: the area has failed, and takes no more pages for 5 s; then one batch is tried.
  */
 import {
   type Memory,
@@ -91,7 +91,7 @@ export class SwapWriter {
 
   /** Pages that could begin now. */
   get room(): number {
-    if (this.#area.hasFailed) return 0;
+    if (this.#area.hasFailed && !this.#area.isOpen) return 0;
     return this.#spareRuns.length === 0 ? 0 : this.#unitsMax - this.#nrHeld;
   }
 
@@ -153,6 +153,10 @@ export class SwapWriter {
   async #retrySingly(run: WriteRun): Promise<void> {
     for (let i = 0; i < run.count; i++) {
       const nrLosses = this.#nrLosses;
+      if (this.#area.hasFailed) {
+        this.#failed(run.pfns[i], run.slot + i); // no use trying each: every try may take its device's time limit
+        continue;
+      }
       const status = await this.#area.pinned.swapOut(this.#parts.task, run.slot + i, run.pfns, i, 1);
       if (status === 0) {
         this.#parts.memory.counters.pswpout++;
@@ -174,19 +178,29 @@ export class SwapWriter {
   #acknowledged(pfn: Pfn, nrLosses: number): void {
     const { frames, counters } = this.#parts.memory;
     this.#writeFailures = 0;
-    if (this.#area.trusted) this.#end(pfn);
-    else if (nrLosses !== this.#nrLosses) {
+    if (this.#area.trusted) {
+      this.#succeeded();
+      this.#end(pfn);
+    } else if (nrLosses !== this.#nrLosses) {
       counters.swpout_again++;
       frames.flags[pfn] |= PG.DIRTY;
       this.#end(pfn);
     } else this.#pending[this.#nrPending++] = pfn;
   }
 
-  /** The area takes no more pages. */
+  /** The area takes no more pages for a while. */
   #fail(): void {
-    if (this.#area.hasFailed) return;
-    this.#area.hasFailed = true;
-    if (this.#parts.trace.enabled) this.#parts.trace.emit('swap', { area: this.#area.name, state: 'failed', detail: 0 });
+    if (!this.#area.hasFailed && this.#parts.trace.enabled) {
+      this.#parts.trace.emit('swap', { area: this.#area.name, state: 'failed', detail: 0 });
+    }
+    this.#area.fail();
+  }
+
+  /** What was given to the device is as safe as it gets: if the area had failed, it has no longer. */
+  #succeeded(): void {
+    if (!this.#area.hasFailed) return;
+    this.#area.recover();
+    if (this.#parts.trace.enabled) this.#parts.trace.emit('swap', { area: this.#area.name, state: 'on', detail: this.#area.slots.nrSlots });
   }
 
   /** The slot cannot be written: the page stays in memory and gets another one next time. */
@@ -225,8 +239,10 @@ export class SwapWriter {
   #flushEnded(status: 0 | NegErrno): void {
     const { frames, counters } = this.#parts.memory;
     const count = this.#nrFlushing;
-    if (status === 0) this.#flushFailures = 0;
-    else {
+    if (status === 0) {
+      this.#flushFailures = 0;
+      this.#succeeded();
+    } else {
       const isLost = status === WRITE_AGAIN;
       const pending = this.#nrPending;
       for (let i = 0; i < count; i++) frames.flags[this.#flushing[i]] |= PG.DIRTY;

@@ -52,6 +52,9 @@ import {
 import { type VmStat, vmstat } from './vmstat.js';
 
 const SHUTDOWN_TIMEOUT_MS = 5_000;
+/** After the deadline: the time in which what was cut off has to end, and the least of it that each step gets. */
+const SHUTDOWN_GRACE_MS = 1_000;
+const STEP_GRACE_MS = 100;
 
 /** What a kernel is booted with. */
 export interface BootOptions {
@@ -138,9 +141,10 @@ export class Kernel {
 
   /**
    * Opens a block device: `mem:64MiB`, `file:disk.img` or a bare path, `nbd://host:port/export`.
+   * @param options the common ones, and those of the driver.
    * @throws KernelError EINVAL for a URL nobody understands; else what the driver says.
    */
-  async openBlockDevice(url: string, options: OpenDeviceOptions = {}): Promise<BlockDevice> {
+  async openBlockDevice<O extends OpenDeviceOptions>(url: string, options?: O): Promise<BlockDevice> {
     const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(url)?.[1]?.toLowerCase() ?? '';
     const drivers = resolveEach(this.container, BLOCK_DRIVER);
     const driver = drivers.find((candidate) => candidate.schemes.includes(scheme));
@@ -148,7 +152,7 @@ export class Kernel {
       const known = drivers.flatMap((candidate) => candidate.schemes).filter((name) => name !== '');
       throw new KernelError('EINVAL', `no driver for block device ${JSON.stringify(url)}: known schemes are ${known.join(', ')}`);
     }
-    const device = this.attach(await driver.open(url, options));
+    const device = this.attach(await driver.open(url, options ?? {}));
     try {
       await this.writeoutNodeOf(device);
     } catch (error) {
@@ -299,11 +303,18 @@ export class Kernel {
       this.#end.abort(new KernelError('EIO', `${this.name} was shut down before this could finish`));
     });
     const step = async (name: string, work: () => Promise<void>): Promise<void> => {
+      const graceMs = Math.max(deadlineMs + SHUTDOWN_GRACE_MS - this.clock.nowMs(), STEP_GRACE_MS);
+      let giveUp: () => void = () => {};
+      const isLate = new Promise<boolean>((resolve) => {
+        giveUp = () => resolve(true);
+      });
+      const grace = this.clock.setTimer(graceMs, giveUp);
       try {
-        await work();
+        if (await Promise.race([work(), isLate])) problems.push(`${name}: did not end in time`);
       } catch (error) {
         problems.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
       }
+      this.clock.clearTimer(grace);
     };
     for (let entry = this.#shutdownHooks.pop(); entry !== undefined; entry = this.#shutdownHooks.pop()) {
       const { name, hook } = entry;

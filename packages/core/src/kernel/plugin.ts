@@ -34,7 +34,7 @@ export function orderPlugins(plugins: readonly Plugin[]): Plugin[] {
   const visit = (plugin: Plugin): void => {
     if (ordered.includes(plugin)) return;
     if (open.has(plugin)) throw new KernelError('EDEADLK', `plugin ${plugin.name} requires itself`);
-    const twin = ordered.find((other) => other.name === plugin.name);
+    const twin = [...ordered, ...open].find((other) => other.name === plugin.name);
     if (twin !== undefined) throw new KernelError('EEXIST', `two plugins are named ${plugin.name}`);
     open.add(plugin);
     for (const required of plugin.requires ?? []) visit(required);
