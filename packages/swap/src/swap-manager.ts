@@ -130,6 +130,7 @@ export class SwapManager implements SwapSubsystem {
 
   startWriteback(pfns: Uint32Array, count: number): number {
     const { priv } = this.#kernel.memory.frames;
+    this.#kernel.memory.arena.touch(pfns, count);
     let started = 0;
     while (started < count) {
       const pfn = pfns[started];
