@@ -53,6 +53,7 @@ export * from './cache/page-cache.js';
 export * from './cache/pinned-file.js';
 export * from './reclaim/kswapd.js';
 export * from './reclaim/reclaim.js';
+export * from './reclaim/reclaim-rule.js';
 export * from './reclaim/replacement-policy.js';
 export * from './reclaim/scan-balance.js';
 export * from './reclaim/swap-writeout.js';

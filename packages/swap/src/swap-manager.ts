@@ -13,6 +13,7 @@ import {
   KernelError,
   MAX_AREAS,
   MAX_SLOTS,
+  type MayEnter,
   type NegErrno,
   PAGE_SIZE,
   PG,
@@ -78,6 +79,16 @@ export class SwapManager implements SwapSubsystem {
     return room;
   }
 
+  writeRoomWithin(mayEnter: MayEnter): number {
+    let room = 0;
+    for (const { writer, node } of this.#turns) if (mayEnter(node)) room += writer.room;
+    return room;
+  }
+
+  nodeOf(pfn: Pfn): WriteoutNode {
+    return this.#active(this.#kernel.memory.frames.priv[pfn]).node;
+  }
+
   get nrCached(): number {
     let nrCached = 0;
     for (const { area } of this.#turns) nrCached += area.nrCached;
@@ -104,10 +115,10 @@ export class SwapManager implements SwapSubsystem {
     return this.#areas[entryArea(entry)] as ActiveArea;
   }
 
-  addToSwap(pfn: Pfn): boolean {
+  addToSwap(pfn: Pfn, mayEnter: MayEnter | null): boolean {
     for (let i = 0; i < this.#turns.length; i++) {
-      const { area } = this.#turns[i];
-      if (!area.isOpen) continue;
+      const { area, node } = this.#turns[i];
+      if (!area.isOpen || (mayEnter !== null && !mayEnter(node))) continue;
       const slot = area.slots.alloc();
       if (slot === 0) continue;
       area.enterCache(slot, pfn);
@@ -128,7 +139,7 @@ export class SwapManager implements SwapSubsystem {
     this.#turns.splice(last, 0, active);
   }
 
-  startWriteback(pfns: Uint32Array, count: number): number {
+  startWriteback(pfns: Uint32Array, count: number, mayEnter: MayEnter | null): number {
     const { priv } = this.#kernel.memory.frames;
     this.#kernel.memory.arena.touch(pfns, count);
     let started = 0;
@@ -136,7 +147,7 @@ export class SwapManager implements SwapSubsystem {
       const pfn = pfns[started];
       if (!this.areaOf(priv[pfn]).isOpen) {
         this.dropSlot(pfn); // an area that failed, or is being taken off
-        if (!this.addToSwap(pfn)) break;
+        if (!this.addToSwap(pfn, mayEnter)) break;
       }
       if (!this.#active(priv[pfn]).writer.add(pfn, entrySlot(priv[pfn]))) break;
       started++;

@@ -8,6 +8,7 @@ import { PAGE_SIZE } from '../base/size.js';
 import { type AddressSpaceOperations, PageCache, type PageCacheParts } from '../cache/page-cache.js';
 import type { WriteoutHook } from '../cache/pinned-file.js';
 import type { Pfn } from '../mm/arena.js';
+import type { WriteoutNode } from '../mm/writeout-graph.js';
 import type { TaskContext } from '../task/task-context.js';
 import type { BlockDevice } from './block-device.js';
 import { DeviceIo } from './device-io.js';
@@ -22,6 +23,7 @@ class DeviceOperations implements AddressSpaceOperations {
     readonly device: BlockDevice,
     readonly hook: WriteoutHook,
     readonly io: DeviceIo,
+    readonly writesThrough: () => WriteoutNode | null,
   ) {
     this.sizeBytes = Math.floor(device.sizeBytes / PAGE_SIZE) * PAGE_SIZE;
   }
@@ -52,14 +54,20 @@ export class DeviceCache {
   #isClosed = false;
 
   /** @throws KernelError EINVAL for a device smaller than a page, ENOMEM. */
-  constructor(parts: PageCacheParts, task: TaskContext, device: BlockDevice, hook: WriteoutHook) {
+  constructor(
+    parts: PageCacheParts,
+    task: TaskContext,
+    device: BlockDevice,
+    hook: WriteoutHook,
+    node: () => WriteoutNode | null = () => null,
+  ) {
     if (device.sizeBytes < PAGE_SIZE)
       throw new KernelError('EINVAL', `${device.name} has ${device.sizeBytes} bytes: too small for a page cache`);
     this.#task = task;
     this.#device = device;
     hook.prepare?.(device);
     this.#io = new DeviceIo(parts.memory, device, READ_UNITS);
-    this.#pages = new PageCache(parts, `cache of ${device.name}`, new DeviceOperations(device, hook, this.#io));
+    this.#pages = new PageCache(parts, `cache of ${device.name}`, new DeviceOperations(device, hook, this.#io, node));
   }
 
   /** The address space underneath. */

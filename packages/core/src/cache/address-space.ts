@@ -11,6 +11,7 @@
 import { KernelError } from '../base/errno.js';
 import type { Pfn } from '../mm/arena.js';
 import type { Cell } from '../mm/cell.js';
+import type { WriteoutNode } from '../mm/writeout-graph.js';
 
 /** Most spaces at once. */
 const MAX_SPACES = 65_536;
@@ -26,6 +27,8 @@ export interface AddressSpace {
    * one; the shadow then goes into the slot's cell). Must not allocate, wait or fail. The caller frees the frame.
    */
   evict(pfn: Pfn, shadow: Cell): void;
+  /** The node of the writeout graph that dirty pages are written through; null if it has none yet. */
+  writesThrough?(): WriteoutNode | null;
   /**
    * Starts writing dirty pages out, some of the oldest. Never waits, never allocates beyond the writer's ticket.
    * @returns pages started.

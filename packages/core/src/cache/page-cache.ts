@@ -27,6 +27,7 @@ import { PG } from '../mm/frame-table.js';
 import type { Memory } from '../mm/memory.js';
 import { Gfp } from '../mm/page-allocator.js';
 import type { PageAging } from '../mm/reclaimer.js';
+import type { WriteoutNode } from '../mm/writeout-graph.js';
 import { TaskContext } from '../task/task-context.js';
 import { WaitQueue } from '../task/wait-queue.js';
 import type { AddressSpace, AddressSpaceTable } from './address-space.js';
@@ -34,6 +35,8 @@ import type { AddressSpace, AddressSpaceTable } from './address-space.js';
 /** What is behind a page cache. Statuses are 0 or a negative errno; a value, not a promise, if it could be done at once. */
 export interface AddressSpaceOperations {
   readonly sizeBytes: number;
+  /** As `AddressSpace.writesThrough`. */
+  writesThrough?(): WriteoutNode | null;
   /** Fills a frame with page `index`. */
   readFolio(task: TaskContext, index: number, pfn: Pfn): MaybePromise<0 | NegErrno>;
   /** Writes `count` frames, `pfns[from]` onwards, to consecutive pages from `index` on. Never allocates beyond the task's ticket. */
@@ -313,6 +316,10 @@ export class PageCache implements AddressSpace {
       if (woken < 0) return woken;
     }
     return 0;
+  }
+
+  writesThrough(): WriteoutNode | null {
+    return this.#ops.writesThrough?.() ?? null;
   }
 
   startWriteback(nrPages: number): number {

@@ -23,6 +23,7 @@ import { ReservePlanner } from '../mm/reserve-planner.js';
 import type { WatermarkOptions } from '../mm/watermarks.js';
 import type { WriteoutNode } from '../mm/writeout-graph.js';
 import { Reclaim } from '../reclaim/reclaim.js';
+import { reachRule } from '../reclaim/reclaim-rule.js';
 import { twoListPolicy } from '../reclaim/two-list-policy.js';
 import { AbortSource } from '../task/abort.js';
 import type { Clock, RandomSource, Scheduler } from '../task/clock.js';
@@ -41,6 +42,7 @@ import {
   KERNEL,
   MEMORY,
   RANDOM,
+  RECLAIM_RULE,
   REPLACEMENT_POLICY,
   SCHEDULER,
   SHRINKER,
@@ -118,7 +120,9 @@ export class Kernel {
     const createPolicy = this.container.isRegistered(REPLACEMENT_POLICY) ? this.container.resolve(REPLACEMENT_POLICY) : twoListPolicy;
     const policy = createPolicy({ frames: memory.frames, counters: memory.counters, maySwap: () => (this.swap?.nrFreeSlots ?? 0) > 0 });
     const shrinkers = resolveEach(this.container, SHRINKER);
-    this.reclaim = new Reclaim({ memory, spaces, policy, clock, trace, shrinkers });
+    const createRule = this.container.isRegistered(RECLAIM_RULE) ? this.container.resolve(RECLAIM_RULE) : reachRule;
+    const rule = createRule(this.reserves.graph);
+    this.reclaim = new Reclaim({ memory, spaces, policy, clock, trace, shrinkers, rule });
     memory.allocator.reclaimer = this.reclaim;
     this.swap = this.container.isRegistered(SWAP_SUBSYSTEM) ? this.container.resolve(SWAP_SUBSYSTEM) : null;
     this.reclaim.swap = this.swap;
@@ -213,7 +217,13 @@ export class Kernel {
    */
   cacheDevice(device: BlockDevice): DeviceCache {
     const parts = { memory: this.memory, spaces: this.spaces, aging: this.reclaim.policy };
-    const cache = new DeviceCache(parts, this.task, device, this.writeoutHookOf(device, device.name));
+    const cache = new DeviceCache(
+      parts,
+      this.task,
+      device,
+      this.writeoutHookOf(device, device.name),
+      () => this.#devices.get(device) ?? null,
+    );
     this.onShutdown(`cache of ${device.name}`, () => cache.close());
     return cache;
   }

@@ -7,6 +7,7 @@ import type { BlockDriver } from '../block/block-device.js';
 import type { SwapHooks, WriteoutHook } from '../cache/pinned-file.js';
 import type { Memory } from '../mm/memory.js';
 import type { Shrinker } from '../mm/reclaimer.js';
+import type { ReclaimRuleFactory } from '../reclaim/reclaim-rule.js';
 import type { ReplacementPolicyFactory } from '../reclaim/replacement-policy.js';
 import type { SwapSubsystem } from './swap-subsystem.js';
 import type { Clock, RandomSource, Scheduler } from '../task/clock.js';
@@ -37,5 +38,7 @@ export const SWAP_SUBSYSTEM: Token<SwapSubsystem> = token('swap-subsystem');
 export const SHRINKER: Token<Shrinker> = token('shrinker');
 /** Socket transports, `Transport` of `@tidemark/net`; any number. */
 export const TRANSPORT: Token<object> = token('transport');
+/** On which nodes reclaim may act for a task inside some; the default is reach (M11). */
+export const RECLAIM_RULE: Token<ReclaimRuleFactory> = token('reclaim-rule');
 /** Which page goes next; the default is active and inactive lists with refault distance (M18). */
 export const REPLACEMENT_POLICY: Token<ReplacementPolicyFactory> = token('replacement-policy');

@@ -22,6 +22,7 @@ import type { Clock } from '../task/clock.js';
 import type { TaskContext } from '../task/task-context.js';
 import { WaitQueue } from '../task/wait-queue.js';
 import { Kswapd } from './kswapd.js';
+import type { MayEnter, ReclaimRule } from './reclaim-rule.js';
 import { PageKind, PutBack, type ReplacementPolicy } from './replacement-policy.js';
 import { scanBalance } from './scan-balance.js';
 import type { SwapWriteout } from './swap-writeout.js';
@@ -40,12 +41,15 @@ export interface ReclaimParts {
   readonly clock: Clock;
   readonly trace: TracePoints;
   readonly shrinkers: readonly Shrinker[];
+  readonly rule: ReclaimRule;
 }
 
 /** What one scan may do, and what it did. */
 interface ScanControl {
   readonly byKswapd: boolean;
   maySwapOut: boolean;
+  /** For a task inside a node: what it may act on. */
+  readonly mayEnter: MayEnter | null;
   /** Frames freed or on their way out that satisfy the scan. */
   readonly target: number;
   scanned: number;
@@ -92,7 +96,7 @@ export class Reclaim implements Reclaimer {
     const { allocator } = this.#parts.memory;
     const before = allocator.nrFreed;
     // What is on its way out already is waited for, not added to.
-    if (this.nrInFlight < nrFrames) this.shrink(nrFrames, task.mayIo, false);
+    if (this.nrInFlight < nrFrames) this.shrink(nrFrames, task.mayIo, false, task);
     // Clean pages go even if no write can begin, or those that have begun do not end.
     if (allocator.nrFreed === before && this.#nrClean > 0) this.#dropClean(nrFrames, true);
     const freed = allocator.nrFreed - before;
@@ -105,14 +109,17 @@ export class Reclaim implements Reclaimer {
 
   /**
    * Scans until `target` frames are freed or on their way out, with falling priority.
+   * @param task for whom; what it is inside of decides on which nodes reclaim may act (M11). Null: for nobody in particular.
    * @returns frames freed at once plus pages whose writing was started.
    */
-  shrink(target: number, mayWrite: boolean, byKswapd: boolean): number {
-    const control: ScanControl = { byKswapd, maySwapOut: mayWrite, target, scanned: 0, freed: 0, started: 0, dirtyFiles: 0 };
+  shrink(target: number, mayWrite: boolean, byKswapd: boolean, task: TaskContext | null = null): number {
+    const { rule } = this.#parts;
+    const mayEnter: MayEnter | null = task === null || task.scopes.length === 0 ? null : (node) => rule.mayEnter(task, node);
+    const control: ScanControl = { byKswapd, maySwapOut: mayWrite, mayEnter, target, scanned: 0, freed: 0, started: 0, dirtyFiles: 0 };
     for (let priority = LOWEST_PRIORITY; priority >= 0 && control.freed + control.started < target; priority--) {
       this.#shrinkAt(priority, control);
     }
-    if (control.dirtyFiles > 0 && mayWrite) control.started += this.#wakeFlushers(control.dirtyFiles);
+    if (control.dirtyFiles > 0 && mayWrite) control.started += this.#wakeFlushers(control.dirtyFiles, mayEnter);
     const { counters } = this.#parts.memory;
     if (byKswapd) {
       counters.pgscan_kswapd += control.scanned;
@@ -130,7 +137,7 @@ export class Reclaim implements Reclaimer {
       priority,
       nrAnon: policy.count(PageKind.ANON),
       nrFile: policy.count(PageKind.FILE),
-      maySwap: control.maySwapOut && this.#canSwapOut(),
+      maySwap: this.#canSwapOut(control),
       nrFree: memory.allocator.nrFree,
       high: memory.allocator.high,
     });
@@ -139,7 +146,7 @@ export class Reclaim implements Reclaimer {
     while (anonLeft + fileLeft > 0 && control.freed + control.started < control.target) {
       fileLeft -= this.#shrinkKind(PageKind.FILE, fileLeft, control);
       if (control.freed + control.started >= control.target) break;
-      anonLeft = control.maySwapOut && this.#canSwapOut() ? anonLeft - this.#shrinkKind(PageKind.ANON, anonLeft, control) : 0;
+      anonLeft = this.#canSwapOut(control) ? anonLeft - this.#shrinkKind(PageKind.ANON, anonLeft, control) : 0;
     }
     for (const shrinker of shrinkers) {
       const count = shrinker.count();
@@ -148,8 +155,9 @@ export class Reclaim implements Reclaimer {
   }
 
   /** True if a swap-out could begin now. A clean page with a slot goes without one, by the clean pass. */
-  #canSwapOut(): boolean {
-    return this.swap !== null && this.swap.writeRoom > 0;
+  #canSwapOut({ maySwapOut, mayEnter }: ScanControl): boolean {
+    if (!maySwapOut || this.swap === null) return false;
+    return (mayEnter === null ? this.swap.writeRoom : this.swap.writeRoomWithin(mayEnter)) > 0;
   }
 
   /** Judges one batch. @returns pages scanned, or all that was asked for if there are no more. */
@@ -169,11 +177,12 @@ export class Reclaim implements Reclaimer {
           control.freed++;
           break;
         case Verdict.ADD_TO_SWAP:
-          if (this.swap?.addToSwap(pfn)) this.#toWrite[nrToWrite++] = pfn;
+          if (this.swap?.addToSwap(pfn, control.mayEnter)) this.#toWrite[nrToWrite++] = pfn;
           else policy.putBack(pfn, PutBack.ACTIVATE);
           break;
         case Verdict.WRITE:
-          this.#toWrite[nrToWrite++] = pfn;
+          if (control.mayEnter === null || control.mayEnter((this.swap as SwapWriteout).nodeOf(pfn))) this.#toWrite[nrToWrite++] = pfn;
+          else policy.putBack(pfn, PutBack.KEEP);
           break;
         case Verdict.FLUSH:
           flags[pfn] |= PG.RECLAIM;
@@ -199,7 +208,7 @@ export class Reclaim implements Reclaimer {
   }
 
   #startSwapWriteback(count: number, control: ScanControl): void {
-    const started = this.swap?.startWriteback(this.#toWrite, count) ?? 0;
+    const started = this.swap?.startWriteback(this.#toWrite, count, control.mayEnter) ?? 0;
     control.started += started;
     for (let i = started; i < count; i++) this.#parts.policy.putBack(this.#toWrite[i], PutBack.SOON);
     if (started < count) control.maySwapOut = false;
@@ -266,10 +275,12 @@ export class Reclaim implements Reclaimer {
     return freed;
   }
 
-  #wakeFlushers(nrPages: number): number {
+  #wakeFlushers(nrPages: number, mayEnter: MayEnter | null): number {
     let started = 0;
     for (const space of this.#parts.spaces.all()) {
       if (started >= nrPages) break;
+      const node = mayEnter === null ? null : (space.writesThrough?.() ?? null);
+      if (node !== null && mayEnter !== null && !mayEnter(node)) continue;
       started += space.startWriteback?.(nrPages - started) ?? 0;
     }
     return started;

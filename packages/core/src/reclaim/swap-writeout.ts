@@ -2,6 +2,8 @@
  * The half of the swap plugin that reclaim uses: slots for anonymous pages, and writing them. The whole is `SwapSubsystem`.
  */
 import type { Pfn } from '../mm/arena.js';
+import type { WriteoutNode } from '../mm/writeout-graph.js';
+import type { MayEnter } from './reclaim-rule.js';
 
 export interface SwapWriteout {
   /** Free slots over all areas that take pages. */
@@ -12,12 +14,21 @@ export interface SwapWriteout {
   readonly nrCached: number;
   /** Pages whose swap-out could begin now without waiting. */
   readonly writeRoom: number;
-  /** Gives an anonymous page a slot and enters it in the swap cache. Allocates nothing. @returns false if the areas are full. */
-  addToSwap(pfn: Pfn): boolean;
+  /** `writeRoom`, of the areas that may be entered only. */
+  writeRoomWithin(mayEnter: MayEnter): number;
+  /**
+   * Gives an anonymous page a slot and enters it in the swap cache. Allocates nothing.
+   * @param mayEnter the areas it may take; null for all.
+   * @returns false if they are full.
+   */
+  addToSwap(pfn: Pfn, mayEnter: MayEnter | null): boolean;
+  /** The node that a page with a slot is written through. */
+  nodeOf(pfn: Pfn): WriteoutNode;
   /**
    * Starts writing dirty swap-cache pages that are on no list. Never waits. Each page started comes back through
    * `Reclaim.endSwapWriteback`, perhaps before this returns.
+   * @param mayEnter as for `addToSwap`: a page whose area has failed gets a slot in another.
    * @returns how many, from the front, were started.
    */
-  startWriteback(pfns: Uint32Array, count: number): number;
+  startWriteback(pfns: Uint32Array, count: number, mayEnter: MayEnter | null): number;
 }
