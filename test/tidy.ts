@@ -14,6 +14,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   swap: ['@tidemark/core'],
   net: ['@tidemark/core', '@tidemark/core/host'],
   nbd: ['@tidemark/core', '@tidemark/core/host', '@tidemark/net', '@tidemark/net/host'],
+  testkit: ['@tidemark/core', '@tidemark/net'],
 };
 
 /** Names that bring in time, randomness, the event loop or the host. Core and plugins get these by token. */

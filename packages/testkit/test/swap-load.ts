@@ -1,0 +1,91 @@
+/**
+ * The load of T2 and T5: tasks that write, read and rewrite pages of buffers several times as large as memory. Every byte that comes back
+ * is compared; an operation may fail only with an error that the scenario allows, and then says nothing about that page any more.
+ */
+import { isKernelError, type Kernel, PAGE_SIZE } from '@tidemark/core';
+import { PagedBuffer } from '@tidemark/swap';
+import type { Step, World } from '@tidemark/testkit';
+
+export interface SwapLoad {
+  readonly nrTasks: number;
+  readonly pagesPerTask: number;
+  /** Operations of each task after it has filled its buffer. */
+  readonly nrOperations: number;
+  /** Codes of errors that are an answer too. */
+  readonly allowed?: readonly string[];
+}
+
+const WORDS = PAGE_SIZE / 4;
+
+/** A page whose every word depends on where it belongs and on its version. */
+function fillPage(words: Uint32Array, tag: number): void {
+  let value = Math.imul(tag, 0x9e3779b1) | 1;
+  for (let i = 0; i < WORDS; i++) {
+    value = (Math.imul(value, 0x0019660d) + 0x3c6ef35f) | 0;
+    words[i] = value;
+  }
+}
+
+/** A page came back with other bytes than were written. */
+export class WrongBytes extends Error {}
+
+/** What the load came to. */
+export interface LoadResult {
+  readonly nrErrors: number;
+}
+
+export async function runSwapLoad(world: World, kernel: Kernel, load: SwapLoad): Promise<LoadResult> {
+  let nrErrors = 0;
+  const allow = (error: unknown): void => {
+    if (!isKernelError(error) || !(load.allowed ?? []).includes(error.code)) throw error;
+    nrErrors++;
+    world.trace.addText(error.code);
+  };
+  const task = async (nr: number, step: Step): Promise<void> => {
+    const random = world.randomOf(`task ${nr}`);
+    const buffer = await PagedBuffer.create(kernel, { name: `task ${nr}`, sizeBytes: load.pagesPerTask * PAGE_SIZE });
+    const versions = new Int32Array(load.pagesPerTask); // -1: a failed operation has left it unknown
+    const words = new Uint32Array(WORDS);
+    const bytes = new Uint8Array(words.buffer);
+    const wanted = new Uint32Array(WORDS);
+    const tagOf = (index: number): number => (nr * 1000 + versions[index]) * 65536 + index;
+    const write = async (index: number): Promise<void> => {
+      const next = Math.abs(versions[index]) + 1;
+      versions[index] = next;
+      fillPage(words, tagOf(index));
+      try {
+        await buffer.write(index * PAGE_SIZE, bytes);
+      } catch (error) {
+        allow(error);
+        versions[index] = -next;
+      }
+    };
+    const read = async (index: number): Promise<void> => {
+      words.fill(0xdeadbeef);
+      try {
+        await buffer.read(index * PAGE_SIZE, bytes);
+      } catch (error) {
+        allow(error);
+        return;
+      }
+      if (versions[index] < 0) return;
+      if (versions[index] === 0) wanted.fill(0);
+      else fillPage(wanted, tagOf(index));
+      for (let i = 0; i < WORDS; i++) {
+        if (words[i] !== wanted[i])
+          throw new WrongBytes(`page ${index} of task ${nr}: word ${i} is ${words[i].toString(16)}, not ${wanted[i].toString(16)}`);
+      }
+    };
+    const operation = async (index: number, writes: boolean): Promise<void> => {
+      await (writes ? write(index) : read(index));
+      world.progress();
+      if (random.chance(0.2)) await step();
+    };
+    for (let index = 0; index < load.pagesPerTask; index++) await operation(index, true);
+    for (let n = 0; n < load.nrOperations; n++) await operation(random.below(load.pagesPerTask), random.chance(0.3));
+    for (let index = 0; index < load.pagesPerTask; index++) await operation(index, false);
+    buffer.close();
+  };
+  await world.together(...Array.from({ length: load.nrTasks }, (_, nr) => (step: Step) => task(nr, step)));
+  return { nrErrors };
+}
