@@ -25,6 +25,7 @@ export * from './disk/simulated-disk.js';
 export * from './disk/write-cache.js';
 export * from './disk/write-log.js';
 export * from './invariants.js';
+export { type LinkOptions, type SimulatedConnection, SimulatedNetwork } from './net/network.js';
 export * from './simulation/machine.js';
 export * from './simulation/progress.js';
 export * from './simulation/simulate.js';

@@ -99,6 +99,7 @@ class Run {
   }
 
   start(): void {
+    this.#world.onFailure = (error) => this.#over('failed', error);
     this.#main().then(
       () => this.#over('completes', null),
       (error: unknown) => this.#over('failed', error),

@@ -29,6 +29,8 @@ export class World {
   readonly #plans: EventSource;
   readonly #checks: (() => void)[] = [];
   readonly #troubles: (() => string | null)[] = [];
+  /** For the simulator: where an error goes that nobody awaits. */
+  onFailure: (error: unknown) => void = () => {};
   #nrProgress = 0;
   #nrTasks = 0;
 
@@ -97,9 +99,12 @@ export class World {
     return sleep(this.#clock.clock, delayMs);
   }
 
-  /** Has something happen at a time of its own: a fault, a cut, a death. It is no timer: the run is not stuck while it is due. */
-  later(delayMs: number, what: () => void): void {
-    this.events.add(this.#plans, delayMs, what);
+  /**
+   * Has something happen at a time of its own: a fault, a cut, a death, a restart. It is no timer: the run is not stuck while it is due.
+   * What it throws is the run's failure.
+   */
+  later(delayMs: number, what: () => void | Promise<void>): void {
+    this.events.add(this.#plans, delayMs, () => void Promise.resolve(what()).catch(this.onFailure));
   }
 
   /** Says that an operation has ended that had not ended before: the run is not stuck. */

@@ -50,6 +50,7 @@ export class EventQueue {
   readonly #heap: QueuedEvent[] = [];
   readonly #ready: QueuedEvent[] = [];
   readonly #sources: EventSource[] = [];
+  readonly #dead = new WeakSet<object>();
   #nowUs = 0;
   #nrAdded = 0;
   #nrTimers = 0;
@@ -90,6 +91,7 @@ export class EventQueue {
     const { tickUs } = this.#schedule;
     const dueUs = Math.ceil((this.#nowUs + delayUs) / tickUs) * tickUs;
     const event = new QueuedEvent(source, owner, isTimer, delayUs, dueUs, this.#nrAdded++, fire);
+    if (owner !== null && this.#dead.has(owner)) return event;
     if (dueUs <= this.#nowUs) {
       event.at = -1;
       this.#ready.push(event);
@@ -112,8 +114,9 @@ export class EventQueue {
     return true;
   }
 
-  /** Takes back everything that would happen to a machine. */
+  /** Takes back everything that would happen to a machine, now and later. */
   dropOwnedBy(owner: object): void {
+    this.#dead.add(owner);
     for (const event of [...this.#ready, ...this.#heap]) if (event.owner === owner) this.cancel(event);
   }
 
