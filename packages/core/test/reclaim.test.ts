@@ -298,6 +298,25 @@ describe('kswapd (M1)', () => {
     }
   });
 
+  it('rests beside a device that is gone, though another has work in flight', async () => {
+    const { time, kernel, cache } = await boot('1MiB', { status: (op) => (op === BioOp.WRITE ? -Errno.EIO : 0) }, true);
+    const silent = new MemoryDevice({ arena: kernel.memory.arena, time, sizeBytes: MIB, name: 'silent' });
+    const other = kernel.cacheDevice(kernel.attach(silent));
+    await time.run(other.write(0, pattern(5 * PAGE_SIZE, 1)));
+    silent.isSilent = true;
+    other.pages.startWriteback(5);
+    await time.run(cache.write(0, pattern(10 * PAGE_SIZE, 1)));
+    const { allocator } = kernel.memory;
+    const held: number[] = [];
+    for (let pfn = allocator.allocPage(task, FrameClass.TRANSIENT); pfn >= 0; pfn = allocator.allocPage(task, FrameClass.TRANSIENT))
+      held.push(pfn);
+    await time.advance(10_000); // would never come back from an endless chain of reactions
+    expect(kernel.vmstat().pageoutrun).toBeLessThan(200);
+    for (const pfn of held) allocator.freePage(pfn);
+    silent.resume();
+    await time.run(kernel.shutdown(), 100_000);
+  });
+
   it('stops in whatever state it is', async () => {
     const { time, kernel, device, cache } = await boot('1MiB');
     await time.run(cache.write(0, pattern(40 * PAGE_SIZE, 1)));

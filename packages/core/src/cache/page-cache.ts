@@ -15,7 +15,8 @@
  * | write | – | one page, one step; last one wins | sets DIRTY: written again | page is dirty: kept |
  * | writeback | none: the page stays readable | – | one a page; the second waits for the next round | page is under writeback: kept |
  *
- * A write-back error is kept and reported once, by the next `sync`; the page stays dirty and is tried again.
+ * A write-back error is kept and reported once, by the next `sync`; the page stays dirty and is tried again. Reclaim tries 16 times in a
+ * row at most, or it would never rest beside a device that is gone.
  */
 import { Errno, type NegErrno } from '../base/errno.js';
 import { isPromise, type MaybePromise } from '../base/maybe-promise.js';
@@ -51,6 +52,8 @@ export interface AddressSpaceOperations {
 const RUN_PAGES = 32;
 /** Runs being written at once. */
 const RUNS_MAX = 4;
+/** Runs in a row that fail before reclaim leaves the pages to the next sync. */
+const FAILURES_MAX = 16;
 /** Percent of free and file pages that may be dirty or under writeback before a writer waits (M10). */
 const DIRTY_PERCENT = 20;
 
@@ -92,6 +95,7 @@ export class PageCache implements AddressSpace {
   /** Calls that hold a page, or wait for one. */
   #nrUsers = 0;
   #writeError: 0 | NegErrno = 0;
+  #failuresInARow = 0;
   #isClosed = false;
 
   constructor(
@@ -310,7 +314,7 @@ export class PageCache implements AddressSpace {
     const { fileCounts, allocator } = this.#memory;
     const limit = Math.floor(((allocator.nrFree + allocator.classCount(Gfp.FILE)) * DIRTY_PERCENT) / 100);
     while (this.#nrDirty + fileCounts.nrWriteback > 0 && fileCounts.nrDirty + fileCounts.nrWriteback > limit) {
-      this.startWriteback(RUN_PAGES * RUNS_MAX);
+      this.#writeBack(RUN_PAGES * RUNS_MAX);
       if (this.#writeError !== 0 || fileCounts.nrWriteback === 0) return this.#writeError;
       const woken = await fileCounts.written.wait(task);
       if (woken < 0) return woken;
@@ -323,6 +327,10 @@ export class PageCache implements AddressSpace {
   }
 
   startWriteback(nrPages: number): number {
+    return this.#failuresInARow < FAILURES_MAX ? this.#writeBack(nrPages) : 0;
+  }
+
+  #writeBack(nrPages: number): number {
     let started = 0;
     let index = 0;
     while (started < nrPages) {
@@ -378,8 +386,13 @@ export class PageCache implements AddressSpace {
       }
     }
     fileCounts.nrWriteback -= run.count;
-    if (status === 0) counters.nr_written += run.count;
-    else this.#writeError = status;
+    if (status === 0) {
+      counters.nr_written += run.count;
+      this.#failuresInARow = 0;
+    } else {
+      this.#writeError = status;
+      this.#failuresInARow++;
+    }
     this.#spareRuns.push(run);
     this.#idle.wakeAll();
     fileCounts.written.wakeAll();
@@ -391,9 +404,10 @@ export class PageCache implements AddressSpace {
    * @returns 0, or the first write-back error since the last sync; it is reported once, and the pages stay dirty.
    */
   async sync(task: TaskContext): Promise<0 | NegErrno> {
+    this.#failuresInARow = 0;
     while (this.#nrDirty > 0 || this.#spareRuns.length < RUNS_MAX) {
       if (this.#writeError !== 0) break;
-      this.startWriteback(this.#nrDirty);
+      this.#writeBack(this.#nrDirty);
       if (this.#spareRuns.length === RUNS_MAX) continue;
       const woken = await this.#idle.wait(task);
       if (woken < 0) return woken;
