@@ -24,6 +24,8 @@ export * from './disk/disk-image.js';
 export * from './disk/simulated-disk.js';
 export * from './disk/write-cache.js';
 export * from './disk/write-log.js';
+export * from './faults/allocation-faults.js';
+export * from './faults/depletion.js';
 export * from './invariants.js';
 export { type LinkOptions, type SimulatedConnection, SimulatedNetwork } from './net/network.js';
 export * from './simulation/machine.js';

@@ -43,7 +43,13 @@ export async function runSwapLoad(world: World, kernel: Kernel, load: SwapLoad):
   };
   const task = async (nr: number, step: Step): Promise<void> => {
     const random = world.randomOf(`task ${nr}`);
-    const buffer = await PagedBuffer.create(kernel, { name: `task ${nr}`, sizeBytes: load.pagesPerTask * PAGE_SIZE });
+    let buffer: PagedBuffer;
+    try {
+      buffer = await PagedBuffer.create(kernel, { name: `task ${nr}`, sizeBytes: load.pagesPerTask * PAGE_SIZE });
+    } catch (error) {
+      allow(error);
+      return;
+    }
     const versions = new Int32Array(load.pagesPerTask); // -1: a failed operation has left it unknown
     const words = new Uint32Array(WORDS);
     const bytes = new Uint8Array(words.buffer);

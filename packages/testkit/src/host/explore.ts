@@ -15,7 +15,7 @@ export function simulate(scenario: Scenario, options: HostOptions): Promise<Outc
 }
 
 export interface ExploreOptions extends Omit<HostOptions, 'seed'> {
-  /** Runs. With `TIDEMARK_SEED` in the environment there is one. */
+  /** Runs. `TIDEMARK_NR_SEEDS` in the environment takes its place; with `TIDEMARK_SEED` there is one. */
   readonly nrSeeds: number;
   /** Default 1. */
   readonly firstSeed?: number;
@@ -68,8 +68,9 @@ function describe(outcome: Outcome, replay: string): string {
  */
 export async function explore(scenario: Scenario, options: ExploreOptions): Promise<ExploreSummary> {
   const { nrSeeds, firstSeed = 1, expect = ({ verdict }) => verdict === 'completes', command = defaultCommand(), ...rest } = options;
-  const asked = askedSeed();
-  const seeds = asked === null ? Array.from({ length: nrSeeds }, (_, i) => firstSeed + i) : [asked];
+  const asked = askedNumber('TIDEMARK_SEED');
+  const nrRuns = askedNumber('TIDEMARK_NR_SEEDS') ?? nrSeeds;
+  const seeds = asked === null ? Array.from({ length: nrRuns }, (_, i) => firstSeed + i) : [asked];
   const verdicts = { completes: 0, stuck: 0, failed: 0 };
   let nrEvents = 0;
   let eventsPeak = 0;
@@ -87,13 +88,12 @@ export async function explore(scenario: Scenario, options: ExploreOptions): Prom
   return { scenario: scenario.name, nrRuns: seeds.length, verdicts, nrEvents, eventsPeak, eventsPerSecond, elapsedMs };
 }
 
-function askedSeed(): number | null {
-  const text = process.env.TIDEMARK_SEED;
+function askedNumber(name: string): number | null {
+  const text = process.env[name];
   if (text === undefined || text === '') return null;
-  const seed = Number(text);
-  if (!Number.isSafeInteger(seed) || seed < 0)
-    throw new Error(`TIDEMARK_SEED is ${JSON.stringify(text)}: want a seed, a whole number from 0 on`);
-  return seed;
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 0) throw new Error(`${name} is ${JSON.stringify(text)}: want a whole number from 0 on`);
+  return value;
 }
 
 function defaultCommand(): string {
