@@ -315,7 +315,7 @@ describe('a run', () => {
   it('that does not end as expected says how to replay it', async () => {
     const never: Scenario = { name: 'never', run: () => new Promise(() => {}) };
     await expect(explore(never, { nrSeeds: 3, firstSeed: 5, command: 'npm test' })).rejects.toThrow(
-      /^never: stuck under seed 5 \(pct\)[^]*\nreplay: TIDEMARK_SEED=5 npm test$/,
+      /^never: stuck under seed 5 \(pct\)[\s\S]*\nreplay: TIDEMARK_SEED=5 npm test$/,
     );
   });
 });

@@ -4,7 +4,7 @@
  */
 import { isKernelError, type Kernel, PAGE_SIZE } from '@tidemark/core';
 import { PagedBuffer } from '@tidemark/swap';
-import type { Step, World } from '@tidemark/testkit';
+import { Random, type Step, type World } from '@tidemark/testkit';
 
 export interface SwapLoad {
   readonly nrTasks: number;
@@ -15,15 +15,16 @@ export interface SwapLoad {
   readonly allowed?: readonly string[];
 }
 
-const WORDS = PAGE_SIZE / 4;
+const SECTOR_WORDS = 128;
+/** Bytes to cut pages from. */
+const TABLE = new Uint8Array(16 * PAGE_SIZE);
+new Random(1).fill(TABLE);
 
-/** A page whose every word depends on where it belongs and on its version. */
-function fillPage(words: Uint32Array, tag: number): void {
-  let value = Math.imul(tag, 0x9e3779b1) | 1;
-  for (let i = 0; i < WORDS; i++) {
-    value = (Math.imul(value, 0x0019660d) + 0x3c6ef35f) | 0;
-    words[i] = value;
-  }
+/** A page whose every sector says where it belongs and of which version it is. */
+function fillPage(words: Uint32Array, bytes: Uint8Array, tag: number): void {
+  const from = Math.imul(tag, 0x9e3779b1) >>> 17; // below 32 Ki
+  bytes.set(TABLE.subarray(from, from + PAGE_SIZE));
+  for (let i = 0; i < words.length; i += SECTOR_WORDS) words[i] = tag + i;
 }
 
 /** A page came back with other bytes than were written. */
@@ -51,14 +52,15 @@ export async function runSwapLoad(world: World, kernel: Kernel, load: SwapLoad):
       return;
     }
     const versions = new Int32Array(load.pagesPerTask); // -1: a failed operation has left it unknown
-    const words = new Uint32Array(WORDS);
+    const words = new Uint32Array(PAGE_SIZE / 4);
     const bytes = new Uint8Array(words.buffer);
-    const wanted = new Uint32Array(WORDS);
+    const wantedWords = new Uint32Array(PAGE_SIZE / 4);
+    const wanted = new Uint8Array(wantedWords.buffer);
     const tagOf = (index: number): number => (nr * 1000 + versions[index]) * 65536 + index;
     const write = async (index: number): Promise<void> => {
       const next = Math.abs(versions[index]) + 1;
       versions[index] = next;
-      fillPage(words, tagOf(index));
+      fillPage(words, bytes, tagOf(index));
       try {
         await buffer.write(index * PAGE_SIZE, bytes);
       } catch (error) {
@@ -67,7 +69,7 @@ export async function runSwapLoad(world: World, kernel: Kernel, load: SwapLoad):
       }
     };
     const read = async (index: number): Promise<void> => {
-      words.fill(0xdeadbeef);
+      bytes.fill(0xdd);
       try {
         await buffer.read(index * PAGE_SIZE, bytes);
       } catch (error) {
@@ -76,10 +78,10 @@ export async function runSwapLoad(world: World, kernel: Kernel, load: SwapLoad):
       }
       if (versions[index] < 0) return;
       if (versions[index] === 0) wanted.fill(0);
-      else fillPage(wanted, tagOf(index));
-      for (let i = 0; i < WORDS; i++) {
-        if (words[i] !== wanted[i])
-          throw new WrongBytes(`page ${index} of task ${nr}: word ${i} is ${words[i].toString(16)}, not ${wanted[i].toString(16)}`);
+      else fillPage(wantedWords, wanted, tagOf(index));
+      if (Buffer.compare(bytes, wanted) !== 0) {
+        const at = bytes.findIndex((byte, i) => byte !== wanted[i]);
+        throw new WrongBytes(`page ${index} of task ${nr}: byte ${at} is ${bytes[at]}, not ${wanted[at]}`);
       }
     };
     const operation = async (index: number, writes: boolean): Promise<void> => {
