@@ -1,4 +1,13 @@
-import { type Admission, Gfp, KernelError, Memory, type NodeFootprint, ReservePlanner, TaskContext, type WriteoutNode } from '@tidemark/core';
+import {
+  type Admission,
+  Gfp,
+  KernelError,
+  Memory,
+  type NodeFootprint,
+  ReservePlanner,
+  TaskContext,
+  type WriteoutNode,
+} from '@tidemark/core';
 import { describe, expect, it } from 'vitest';
 
 const task = TaskContext.root('test');
@@ -18,7 +27,13 @@ async function refusal(work: Promise<unknown>): Promise<KernelError> {
 /** Everything a refused admission must leave alone. */
 function snapshot(memory: Memory, planner: ReservePlanner): unknown {
   const { nodes, ...rest } = planner.explain();
-  return { nodes: nodes.map(({ name }) => name), rest, edges: planner.graph.edges.length, all: planner.graph.nodes.length, blocks: memory.allocator.freeBlocks() };
+  return {
+    nodes: nodes.map(({ name }) => name),
+    rest,
+    edges: planner.graph.edges.length,
+    all: planner.graph.nodes.length,
+    blocks: memory.allocator.freeBlocks(),
+  };
 }
 
 describe('admission (M5)', () => {
@@ -29,7 +44,12 @@ describe('admission (M5)', () => {
     const before = snapshot(memory, planner);
     await planner.admit(task, single(disk));
     expect(memory.allocator.watermarks.min).toBe(100);
-    expect(planner.explain()).toMatchObject({ reserved: 100, used: 0, emergency: 100, nodes: [{ name: 'disk', need: 10, nrUnits: 10, limit: 100, usage: 0 }] });
+    expect(planner.explain()).toMatchObject({
+      reserved: 100,
+      used: 0,
+      emergency: 100,
+      nodes: [{ name: 'disk', need: 10, nrUnits: 10, limit: 100, usage: 0 }],
+    });
     await planner.release(disk);
     expect(snapshot(memory, planner)).toEqual(before);
   });
@@ -108,7 +128,15 @@ describe('admission (M5)', () => {
     const [client, server, disk] = ['client', 'server', 'disk'].map((name) => node(name, footprint(3)));
     await planner.admit(task, { candidates: [{ node: client }, { node: server }], edges: [[client, server]] });
     const before = snapshot(memory, planner);
-    const error = await refusal(planner.admit(task, { candidates: [{ node: disk }], edges: [[server, disk], [disk, client]] }));
+    const error = await refusal(
+      planner.admit(task, {
+        candidates: [{ node: disk }],
+        edges: [
+          [server, disk],
+          [disk, client],
+        ],
+      }),
+    );
     expect(error.code).toBe('EDEADLK');
     expect(error.details.cycle).toEqual(['disk', 'client', 'server', 'disk']);
     expect(snapshot(memory, planner)).toEqual(before);

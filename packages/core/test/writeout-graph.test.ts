@@ -66,7 +66,17 @@ describe('the writeout graph (M4)', () => {
     const graph = new WriteoutGraph();
     const [a, b, c, stranger] = ['a', 'b', 'c', 'stranger'].map((name) => node(name));
     graph.add({ nodes: [a, b], edges: [[a, b]] });
-    expect(refusal(() => graph.add({ nodes: [c], edges: [[b, c], [c, a]] })).details.cycle).toEqual(['c', 'a', 'b', 'c']);
+    expect(
+      refusal(() =>
+        graph.add({
+          nodes: [c],
+          edges: [
+            [b, c],
+            [c, a],
+          ],
+        }),
+      ).details.cycle,
+    ).toEqual(['c', 'a', 'b', 'c']);
     expect(graph.nodes).toEqual([a, b]);
     expect(graph.edges).toEqual([[a, b]]);
     expect(refusal(() => graph.add({ nodes: [c], edges: [[c, stranger]] })).code).toBe('EINVAL');

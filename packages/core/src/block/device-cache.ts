@@ -52,8 +52,9 @@ export class DeviceCache {
   readonly #device: BlockDevice;
   readonly #task: TaskContext;
   #isClosed = false;
+  #closed: () => void = () => {};
 
-  /** @throws KernelError EINVAL for a device smaller than a page, ENOMEM. */
+  /** Holds the device until it is closed. @throws KernelError EBUSY if somebody has it, EINVAL for one smaller than a page, ENOMEM. */
   constructor(
     parts: PageCacheParts,
     task: TaskContext,
@@ -65,9 +66,20 @@ export class DeviceCache {
       throw new KernelError('EINVAL', `${device.name} has ${device.sizeBytes} bytes: too small for a page cache`);
     this.#task = task;
     this.#device = device;
-    hook.prepare?.(device);
-    this.#io = new DeviceIo(parts.memory, device, READ_UNITS);
+    device.hold('a cache');
+    try {
+      hook.prepare?.(device);
+      this.#io = new DeviceIo(parts.memory, device, READ_UNITS);
+    } catch (error) {
+      device.unhold();
+      throw error;
+    }
     this.#pages = new PageCache(parts, `cache of ${device.name}`, new DeviceOperations(device, hook, this.#io, node));
+  }
+
+  /** Has `closed` called when this is closed. */
+  onClose(closed: () => void): void {
+    this.#closed = closed;
   }
 
   /** The address space underneath. */
@@ -105,6 +117,8 @@ export class DeviceCache {
     this.#isClosed = true;
     const status = await this.#pages.close(this.#task);
     this.#io.release();
+    this.#device.unhold();
+    this.#closed();
     this.#unwrap(status, 'close');
   }
 

@@ -116,13 +116,13 @@ export class Kernel {
     this.clock = this.#require(CLOCK, 'a clock');
     this.scheduler = this.#require(SCHEDULER, 'a scheduler');
     this.random = this.#require(RANDOM, 'a source of randomness');
-    const { memory, spaces, clock, trace } = this;
+    const { memory, spaces, clock, scheduler, trace } = this;
     const createPolicy = this.container.isRegistered(REPLACEMENT_POLICY) ? this.container.resolve(REPLACEMENT_POLICY) : twoListPolicy;
     const policy = createPolicy({ frames: memory.frames, counters: memory.counters, maySwap: () => (this.swap?.nrFreeSlots ?? 0) > 0 });
     const shrinkers = resolveEach(this.container, SHRINKER);
     const createRule = this.container.isRegistered(RECLAIM_RULE) ? this.container.resolve(RECLAIM_RULE) : reachRule;
     const rule = createRule(this.reserves.graph);
-    this.reclaim = new Reclaim({ memory, spaces, policy, clock, trace, shrinkers, rule });
+    this.reclaim = new Reclaim({ memory, spaces, policy, clock, scheduler, trace, shrinkers, rule });
     memory.allocator.reclaimer = this.reclaim;
     this.swap = this.container.isRegistered(SWAP_SUBSYSTEM) ? this.container.resolve(SWAP_SUBSYSTEM) : null;
     this.reclaim.swap = this.swap;
@@ -213,7 +213,7 @@ export class Kernel {
 
   /**
    * A device through the page cache: byte reads and writes, memory bounded by the kernel's budget. Closed at shutdown.
-   * @throws KernelError EINVAL for a device smaller than a page, ENOMEM.
+   * @throws KernelError EBUSY if somebody has the device, EINVAL for one smaller than a page, ENOMEM.
    */
   cacheDevice(device: BlockDevice): DeviceCache {
     const parts = { memory: this.memory, spaces: this.spaces, aging: this.reclaim.policy };
@@ -224,7 +224,7 @@ export class Kernel {
       this.writeoutHookOf(device, device.name),
       () => this.#devices.get(device) ?? null,
     );
-    this.onShutdown(`cache of ${device.name}`, () => cache.close());
+    cache.onClose(this.onShutdown(`cache of ${device.name}`, () => cache.close()));
     return cache;
   }
 
@@ -306,6 +306,13 @@ export class Kernel {
     return this.#shutdown;
   }
 
+  /** Whoever still holds it has had its time. */
+  async #closeAtOnce(device: BlockDevice): Promise<void> {
+    await device.abort();
+    device.unhold();
+    await device.close();
+  }
+
   async #takeDown(timeoutMs: number): Promise<ShutdownReport> {
     const problems: string[] = [];
     const deadlineMs = this.clock.nowMs() + timeoutMs;
@@ -331,7 +338,7 @@ export class Kernel {
       await step(name, () => hook(deadlineMs));
     }
     await step('kswapd', () => this.reclaim.kswapd.stop());
-    for (const device of [...this.#devices.keys()]) await step(device.name, () => device.close());
+    for (const device of [...this.#devices.keys()]) await step(device.name, () => this.#closeAtOnce(device));
     this.clock.clearTimer(timer);
     this.#end.abort(new KernelError('EIO', `${this.name} is shut down`));
     await step('container', async () => this.container.dispose());

@@ -2,7 +2,7 @@
  * The page allocator: who may take a free frame now, and what happens if not.
  *
  *     allocPage       synchronous; takes no part in reclaim
- *       free > low                         take it
+ *       free > low                         take it; kswapd is woken if that leaves free = low
  *       else wake kswapd; free > min       take it
  *       a ticket: the clean pass (M6), then the ticket's account
  *       else NONE
@@ -168,9 +168,12 @@ export class PageAllocator {
 
   /** Takes one frame, now or not at all. @returns its number, or `NONE`. */
   allocPage(task: TaskContext, gfp: number): Pfn {
-    if (this.#buddy.nrFree > this.#low) return this.#take(gfp);
+    const { nrFree } = this.#buddy;
+    if (nrFree > this.#low + 1) return this.#take(gfp);
     if ((gfp & Gfp.SPARE) !== 0) return NONE;
+    // The frame that reaches `low` wakes it too: nobody may come after this one.
     this.reclaimer?.wakeKswapd();
+    if (nrFree > this.#low) return this.#take(gfp);
     if (this.#buddy.nrFree > this.#markFor(task, gfp)) return this.#take(gfp);
     return task.ticket === null ? NONE : this.#allocFromAccount(task, gfp);
   }
@@ -181,7 +184,10 @@ export class PageAllocator {
    */
   allocPageSlow(task: TaskContext, gfp: number): MaybePromise<Pfn | NegErrno> {
     const pfn = this.allocPage(task, gfp);
-    if (pfn >= 0 || task.isReclaimer || this.reclaimer === null) return pfn;
+    if (pfn >= 0) return pfn;
+    const account = task.ticket?.account;
+    if (account instanceof ReserveAccount && account.limitFrames > 0) return this.#allocFromAccountWaiting(task, account, gfp);
+    if (task.isReclaimer || this.reclaimer === null) return pfn;
     this.counters.allocstall++;
     const freed = this.reclaimer.directReclaim(task, DIRECT_RECLAIM_FRAMES);
     if (!isPromise(freed) && freed > 0) {
@@ -286,6 +292,17 @@ export class PageAllocator {
     this.frames.flags[pfn] |= PG.RESERVE;
     this.#charged.set(pfn, account);
     return pfn;
+  }
+
+  async #allocFromAccountWaiting(task: TaskContext, account: ReserveAccount, gfp: number): Promise<Pfn | NegErrno> {
+    for (;;) {
+      const woken = await account.room.wait(task);
+      if (woken < 0) return woken;
+      const pfn = this.allocPage(task, gfp);
+      if (pfn < 0) continue;
+      if (account.usageFrames < account.limitFrames) account.room.wakeOne(); // free memory did: the room is the next one's
+      return pfn;
+    }
   }
 
   #uncharge(pfn: Pfn): void {

@@ -74,12 +74,17 @@ export class Kswapd {
       // A write that was begun is no fruit: a device may fail every one.
       if (allocator.nrFreed > nrFreedBefore || this.#reclaim.isWorkInFlight) {
         this.#fruitless = 0;
+        if (allocator.nrFreed === nrFreedBefore) await this.#yield(); // what goes round without freeing must not hold off the host
       } else if (++this.#fruitless >= HOPELESS_ROUNDS) {
         this.#sleep('hopeless');
         return;
       }
     }
     if (this.#state === 'running') this.#takeNap();
+  }
+
+  #yield(): Promise<void> {
+    return new Promise((resolve) => this.#parts.scheduler.defer(resolve));
   }
 
   #takeNap(): void {

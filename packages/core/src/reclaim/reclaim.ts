@@ -18,7 +18,7 @@ import type { Pfn } from '../mm/arena.js';
 import { PG } from '../mm/frame-table.js';
 import type { Memory } from '../mm/memory.js';
 import type { Reclaimer, Shrinker } from '../mm/reclaimer.js';
-import type { Clock } from '../task/clock.js';
+import type { Clock, Scheduler } from '../task/clock.js';
 import type { TaskContext } from '../task/task-context.js';
 import { WaitQueue } from '../task/wait-queue.js';
 import { Kswapd } from './kswapd.js';
@@ -39,6 +39,7 @@ export interface ReclaimParts {
   readonly spaces: AddressSpaceTable;
   readonly policy: ReplacementPolicy;
   readonly clock: Clock;
+  readonly scheduler: Scheduler;
   readonly trace: TracePoints;
   readonly shrinkers: readonly Shrinker[];
   readonly rule: ReclaimRule;
