@@ -17,6 +17,8 @@ import { nbd } from '@tidemark/nbd/host';
 import * as net from '@tidemark/net';
 import * as netHost from '@tidemark/net/host';
 import { PagedBuffer, swap } from '@tidemark/swap';
+import * as testkit from '@tidemark/testkit';
+import * as testkitHost from '@tidemark/testkit/host';
 
 /** Page `index` of a pattern that no two pages share. */
 function page(index) {
@@ -47,7 +49,7 @@ async function shutDown(kernel) {
 }
 
 test('every entry point loads', () => {
-  for (const [name, module] of Object.entries({ core, net, netHost })) assert(Object.keys(module).length > 0, name);
+  for (const [name, module] of Object.entries({ core, net, netHost, testkit, testkitHost })) assert(Object.keys(module).length > 0, name);
 });
 
 test('swap on a RAM disk', async () => {

@@ -7,7 +7,8 @@ export function drainReactions(then: () => void): void {
   setImmediate(then);
 }
 
-type HostOptions = Omit<SimulateOptions, 'afterReactions'>;
+/** Options of `simulate` on Node. */
+export type HostOptions = Omit<SimulateOptions, 'afterReactions'>;
 
 /** `simulate` on Node. */
 export function simulate(scenario: Scenario, options: HostOptions): Promise<Outcome> {

@@ -5,4 +5,12 @@
  *
  * @packageDocumentation
  */
-export { drainReactions, explore, type ExploreOptions, type ExploreSummary, SimulationFailure, simulate } from './explore.js';
+export {
+  drainReactions,
+  explore,
+  type ExploreOptions,
+  type ExploreSummary,
+  type HostOptions,
+  SimulationFailure,
+  simulate,
+} from './explore.js';

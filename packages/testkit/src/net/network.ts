@@ -181,7 +181,7 @@ export class SimulatedNetwork {
   }
 
   /** For listeners. */
-  stopListening(listener: ListeningAddress): void {
+  stopListening(listener: Listener): void {
     const address = formatAddress(listener.address);
     if (this.#listeners.get(address) === listener) this.#listeners.delete(address);
   }
