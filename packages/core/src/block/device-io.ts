@@ -9,7 +9,7 @@ import { isPromise, type MaybePromise } from '../base/maybe-promise.js';
 import { PAGE_SIZE } from '../base/size.js';
 import type { Memory } from '../mm/memory.js';
 import { Semaphore } from '../task/semaphore.js';
-import type { TaskContext } from '../task/task-context.js';
+import { TaskContext } from '../task/task-context.js';
 import { Bio, BioOp } from './bio.js';
 import { BioPool, bioPoolFrames } from './bio-pool.js';
 import type { BlockDevice } from './block-device.js';
@@ -19,12 +19,41 @@ const BIOS_MAX = 32;
 /** Most segments of a bio; longer runs are cut. */
 const SEGMENTS_MAX = 64;
 
-/** One call in progress. */
+const NO_PFNS: Uint32Array = new Uint32Array(0);
+const NO_TASK = TaskContext.root('idle');
+
+/** One call in progress: `count` pages from `pfns[from]` on, of which `at` have been submitted. */
 class Transfer {
+  task = NO_TASK;
+  op: BioOp = BioOp.READ;
+  offsetBytes = 0;
+  pfns: Uint32Array = NO_PFNS;
+  from = 0;
+  count = 0;
+  at = 0;
+  /** Bios submitted and not ended. */
   nrPending = 0;
   status: 0 | NegErrno = 0;
   isSubmitted = false;
   finish: ((status: 0 | NegErrno) => void) | null = null;
+
+  begin(task: TaskContext, op: BioOp, offsetBytes: number, pfns: Uint32Array, from: number, count: number): void {
+    this.task = task;
+    this.op = op;
+    this.offsetBytes = offsetBytes;
+    this.pfns = pfns;
+    this.from = from;
+    this.count = count;
+    this.at = 0;
+    this.nrPending = 0;
+    this.status = 0;
+    this.isSubmitted = false;
+    this.finish = null;
+  }
+
+  get hasMore(): boolean {
+    return this.at < this.count && this.status === 0;
+  }
 }
 
 export class DeviceIo {
@@ -88,75 +117,37 @@ export class DeviceIo {
   #transfer(task: TaskContext, op: BioOp, offsetBytes: number, pfns: Uint32Array, from: number, count: number): MaybePromise<0 | NegErrno> {
     const transfer = this.#spare ?? new Transfer();
     this.#spare = null;
-    transfer.nrPending = 0;
-    transfer.status = 0;
-    transfer.isSubmitted = false;
-    transfer.finish = null;
+    transfer.begin(task, op, offsetBytes, pfns, from, count);
     this.#nrCalls++;
-    const at = this.#submitFrom(transfer, task, op, offsetBytes, pfns, from, count, 0);
-    if (at < count) return this.#submitRest(transfer, task, op, offsetBytes, pfns, from, count, at);
+    while (transfer.hasMore) {
+      const bio = this.#pool.tryGet();
+      if (bio === null) return this.#submitRest(transfer);
+      this.#submitNext(transfer, bio);
+    }
     return this.#wait(transfer);
   }
 
-  /** Submits as far as there are bios. @returns pages submitted, of `count`. */
-  #submitFrom(
-    transfer: Transfer,
-    task: TaskContext,
-    op: BioOp,
-    offsetBytes: number,
-    pfns: Uint32Array,
-    from: number,
-    count: number,
-    done: number,
-  ): number {
-    let at = done;
-    while (at < count && transfer.status === 0) {
-      const bio = this.#pool.tryGet();
-      if (bio === null) return at;
-      at = this.#submitOne(transfer, bio, task, op, offsetBytes, pfns, from, count, at);
-    }
-    return count;
-  }
-
-  #submitOne(
-    transfer: Transfer,
-    bio: Bio,
-    task: TaskContext,
-    op: BioOp,
-    offsetBytes: number,
-    pfns: Uint32Array,
-    from: number,
-    count: number,
-    at: number,
-  ): number {
-    const end = Math.min(at + this.#pagesPerBio, count);
-    bio.start(op, offsetBytes + at * PAGE_SIZE, task);
+  /** Submits as many of the remaining pages as one bio takes. */
+  #submitNext(transfer: Transfer, bio: Bio): void {
+    const { at, from, pfns } = transfer;
+    const end = Math.min(at + this.#pagesPerBio, transfer.count);
+    bio.start(transfer.op, transfer.offsetBytes + at * PAGE_SIZE, transfer.task);
     for (let i = at; i < end; i++) bio.addSegment(pfns[from + i] * PAGE_SIZE, PAGE_SIZE);
     bio.owner = transfer;
     bio.onEnd = this.#onEnd;
+    transfer.at = end;
     transfer.nrPending++;
     this.device.submit(bio);
-    return end;
   }
 
-  async #submitRest(
-    transfer: Transfer,
-    task: TaskContext,
-    op: BioOp,
-    offsetBytes: number,
-    pfns: Uint32Array,
-    from: number,
-    count: number,
-    done: number,
-  ): Promise<0 | NegErrno> {
-    let at = done;
-    while (at < count && transfer.status === 0) {
-      const bio = await this.#pool.get(task);
+  async #submitRest(transfer: Transfer): Promise<0 | NegErrno> {
+    while (transfer.hasMore) {
+      const bio = await this.#pool.get(transfer.task);
       if (typeof bio === 'number') {
         transfer.status = bio;
         break;
       }
-      at = this.#submitOne(transfer, bio, task, op, offsetBytes, pfns, from, count, at);
+      this.#submitNext(transfer, bio);
     }
     return this.#wait(transfer);
   }
