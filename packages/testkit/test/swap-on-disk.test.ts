@@ -18,10 +18,10 @@ interface Box {
   readonly disk: SimulatedDisk;
 }
 
-async function bootBox(world: World, options: Partial<SimulatedDiskOptions> = {}): Promise<Box> {
+async function bootBox(world: World, options: Partial<SimulatedDiskOptions> = {}, frames = MEMORY_FRAMES): Promise<Box> {
   const machine = world.machine('box');
-  const kernel = await world.boot(machine, { memory: MEMORY_FRAMES * PAGE_SIZE, plugins: [swap] });
-  const disk = new SimulatedDisk(world, machine, kernel.memory.arena, { sizeBytes: 8 * MEMORY_FRAMES * PAGE_SIZE, ...options });
+  const kernel = await world.boot(machine, { memory: frames * PAGE_SIZE, plugins: [swap] });
+  const disk = new SimulatedDisk(world, machine, kernel.memory.arena, { sizeBytes: 8 * frames * PAGE_SIZE, ...options });
   await kernel.swapOn(kernel.attach(disk), { format: true });
   return { machine, kernel, disk };
 }
@@ -36,7 +36,7 @@ const WHOLE: Scenario = {
 
 describe('T2, swap on a raw disk', () => {
   it('every byte reads back, under random and PCT schedules', async () => {
-    const summary = await explore(WHOLE, { nrSeeds: 100, command });
+    const summary = await explore(WHOLE, { nrSeeds: 60, command });
     console.log(`T2: ${summary.nrRuns} runs, ${summary.nrEvents} events, ${summary.eventsPerSecond} a second`);
     expect(summary.eventsPeak).toBeLessThan(3_000);
   });
@@ -59,7 +59,7 @@ describe('T2, swap on a raw disk', () => {
         nrErrors += (await runSwapLoad(world, kernel, LIGHT)).nrErrors;
       },
     };
-    await explore(scenario, { nrSeeds: 100, command });
+    await explore(scenario, { nrSeeds: 60, command });
     expect(nrErrors).toBeGreaterThan(0);
   });
 
@@ -71,7 +71,7 @@ describe('T2, swap on a raw disk', () => {
         await runSwapLoad(world, kernel, LIGHT);
       },
     };
-    await explore(scenario, { nrSeeds: 100, command });
+    await explore(scenario, { nrSeeds: 60, command });
   });
 
   it('is no standstill while the disk is silent for a time', async () => {
@@ -106,6 +106,23 @@ describe('T2, swap on a raw disk', () => {
     expect(cycles).toEqual([]);
     expect(troubles).toHaveLength(1);
     expect(troubles[0]).toMatch(/^box: disk is silent, with [1-9]\d* requests$/);
+  });
+
+  it('a disk that loses what it acknowledged, and says so, costs nothing but time', async () => {
+    const scenario: Scenario = {
+      name: 'T2, the disk forgets and tells',
+      async run(world) {
+        const frames = 2 * MEMORY_FRAMES;
+        const { kernel, disk } = await bootBox(world, { maxTransferPages: 1, jitter: 20 }, frames);
+        const lose = (): void => {
+          disk.loseUnflushed(true);
+          if (world.nowMs < 1_000) world.later(world.random.next() * 40, lose);
+        };
+        lose();
+        await runSwapLoad(world, kernel, { nrTasks: 2, pagesPerTask: frames, nrOperations: 50 });
+      },
+    };
+    await explore(scenario, { nrSeeds: 40, command });
   });
 
   it('a disk that loses what it acknowledged and says nothing is found by its bytes', async () => {

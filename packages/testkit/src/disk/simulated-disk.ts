@@ -7,7 +7,7 @@
  *
  * The disk belongs to a machine. When the machine dies, `crash()` is what the next one finds; the disk itself answers no more.
  */
-import { type Arena, type Bio, BioOp, type BlockDeviceOps, Errno, type NegErrno, PAGE_SIZE } from '@tidemark/core';
+import { type Arena, type Bio, BioOp, type BlockDeviceOps, Errno, type NegErrno, PAGE_SIZE, WRITE_AGAIN } from '@tidemark/core';
 import type { Machine } from '../simulation/machine.js';
 import type { World } from '../simulation/world.js';
 import type { EventSource, SimulatedEvent } from '../time/event-queue.js';
@@ -85,6 +85,7 @@ export class SimulatedDisk implements BlockDeviceOps {
   #busyUntilMs = 0;
   #isSilent = false;
   #isClosed = false;
+  #hasUntoldLoss = false;
 
   /** @param arena of the kernel that it is attached to (`kernel.attach(disk)`). */
   constructor(world: World, machine: Machine, arena: Arena, options: SimulatedDiskOptions) {
@@ -143,8 +144,13 @@ export class SimulatedDisk implements BlockDeviceOps {
   }
 
   #finish(request: Request): void {
-    const { bio, nr, op, offsetBytes, status, fua } = request;
+    const { bio, nr, op, offsetBytes, fua } = request;
+    let { status } = request;
     if (op === BioOp.FLUSH) {
+      if (this.#hasUntoldLoss) {
+        status = WRITE_AGAIN;
+        this.#hasUntoldLoss = false;
+      }
       if (status === 0) {
         this.#cache.settle(request.mark);
         this.log?.add({ step: 'flushed', mark: request.mark });
@@ -216,9 +222,14 @@ export class SimulatedDisk implements BlockDeviceOps {
     for (const request of this.#inFlight) this.#start(request);
   }
 
-  /** Forgets every write that was not flushed, and tells nobody: a disk that lies about its cache. */
-  loseUnflushed(): void {
+  /**
+   * Forgets every write that was not flushed.
+   * @param tells true: the next flush to end ends with `WRITE_AGAIN`, as that of a device whose server restarted. False: nobody learns of
+   * it, as from a disk that lies about its cache.
+   */
+  loseUnflushed(tells = false): void {
     this.#cache.lose();
+    this.#hasUntoldLoss ||= tells;
   }
 
   /** Writes that would be lost. */
