@@ -8,12 +8,13 @@
  * takes the next task: `setImmediate` on Node, a `MessageChannel` in a page. Nothing else of the host takes part, so a run is a function of
  * (scenario, seed) alone, and equal runs have equal hashes.
  */
-import { isKernelError, type StallReport } from '@tidemark/core';
+import { isKernelError, type Kernel, type StallReport } from '@tidemark/core';
 import { checkInvariants } from '../invariants.js';
 import { EventQueue, type SimulatedEvent } from '../time/event-queue.js';
 import { Random } from '../time/random.js';
 import { pctSchedule, randomSchedule, type Schedule } from '../time/schedule.js';
 import { TraceHash } from '../time/trace-hash.js';
+import type { Machine } from './machine.js';
 import { ProgressWatch } from './progress.js';
 import { World } from './world.js';
 
@@ -110,13 +111,24 @@ class Run {
   async #main(): Promise<void> {
     await this.scenario.run(this.#world);
     this.#world.progress();
-    for (const machine of [...this.#world.machines].reverse()) {
-      if (!machine.isAlive || machine.kernel === null) continue;
-      const { leakedFrames, leakedTimers, problems } = await machine.kernel.shutdown({ timeoutMs: SHUTDOWN_TIMEOUT_MS });
+    for (let machine = this.#lastMachine(); machine !== null; machine = this.#lastMachine()) {
+      const shutdown = (machine.kernel as Kernel).shutdown({ timeoutMs: SHUTDOWN_TIMEOUT_MS });
+      const died = new Promise<null>((resolve) => (machine as Machine).onKill(() => resolve(null)));
+      const report = await Promise.race([shutdown, died]);
+      if (report === null) continue; // a planned death came first
+      const { leakedFrames, leakedTimers, problems } = report;
       if (leakedFrames > 0 || leakedTimers > 0)
         throw new Error(`${machine.name} leaves ${leakedFrames} frames and ${leakedTimers} timers behind: ${problems.join('; ')}`);
       machine.kill();
     }
+  }
+
+  /** The machine that goes down next: of those that live, the one whose name came up last; servers are mostly there before clients. */
+  #lastMachine(): Machine | null {
+    const { machines } = this.#world;
+    const names = machines.map(({ name }) => name);
+    const alive = machines.filter(({ isAlive, kernel }) => isAlive && kernel !== null);
+    return alive.sort((a, b) => names.indexOf(b.name) - names.indexOf(a.name))[0] ?? null;
   }
 
   #over(verdict: Outcome['verdict'], error: unknown): void {
