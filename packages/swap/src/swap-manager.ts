@@ -26,6 +26,7 @@ import {
   type SwapEntry,
   type SwapOnOptions,
   type SwapSubsystem,
+  type WaitParty,
   type WriteoutNode,
 } from '@tidemark/core';
 import type { AnonymousSpace } from './anonymous-space.js';
@@ -83,6 +84,12 @@ export class SwapManager implements SwapSubsystem {
     let room = 0;
     for (const { writer, node } of this.#turns) if (mayEnter(node)) room += writer.room;
     return room;
+  }
+
+  *inFlight(): Generator<WaitParty> {
+    for (const { area, writer, node } of this.#turns) {
+      if (writer.nrHeld > 0) yield { kind: 'writeback', name: `swap-out to ${area.name}`, heldBy: () => [node] };
+    }
   }
 
   nodeOf(pfn: Pfn): WriteoutNode {

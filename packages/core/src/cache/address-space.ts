@@ -27,6 +27,8 @@ export interface AddressSpace {
    * one; the shadow then goes into the slot's cell). Must not allocate, wait or fail. The caller frees the frame.
    */
   evict(pfn: Pfn, shadow: Cell): void;
+  /** True while pages of it are under writeback. */
+  readonly isBeingWritten?: boolean;
   /** The node of the writeout graph that dirty pages are written through; null if it has none yet. */
   writesThrough?(): WriteoutNode | null;
   /**

@@ -322,6 +322,10 @@ export class PageCache implements AddressSpace {
     return 0;
   }
 
+  get isBeingWritten(): boolean {
+    return this.#spareRuns.length < RUNS_MAX;
+  }
+
   writesThrough(): WriteoutNode | null {
     return this.#ops.writesThrough?.() ?? null;
   }

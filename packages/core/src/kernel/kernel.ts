@@ -122,7 +122,7 @@ export class Kernel {
     const shrinkers = resolveEach(this.container, SHRINKER);
     const createRule = this.container.isRegistered(RECLAIM_RULE) ? this.container.resolve(RECLAIM_RULE) : reachRule;
     const rule = createRule(this.reserves.graph);
-    this.reclaim = new Reclaim({ memory, spaces, policy, clock, scheduler, trace, shrinkers, rule });
+    this.reclaim = new Reclaim({ memory, spaces, policy, clock, scheduler, trace, shrinkers, rule, waits: this.waits });
     memory.allocator.reclaimer = this.reclaim;
     this.swap = this.container.isRegistered(SWAP_SUBSYSTEM) ? this.container.resolve(SWAP_SUBSYSTEM) : null;
     this.reclaim.swap = this.swap;

@@ -18,7 +18,7 @@ import { Errno, invariant, type NegErrno } from '../base/errno.js';
 import { isPromise, type MaybePromise } from '../base/maybe-promise.js';
 import type { TracePoints } from '../base/trace.js';
 import type { TaskContext } from '../task/task-context.js';
-import { WaitQueue } from '../task/wait-queue.js';
+import { type WaitParty, WaitQueue } from '../task/wait-queue.js';
 import type { Arena, Pfn } from './arena.js';
 import { Buddy } from './buddy.js';
 import type { Counters } from './counters.js';
@@ -76,9 +76,9 @@ export class PageAllocator {
   readonly #classCounts = new Float64Array(NR_FRAME_CLASSES);
   /** Account that each frame with PG.RESERVE was charged to. Few frames at a time. */
   readonly #charged = new Map<Pfn, ReserveAccount>();
-  readonly #waiters = new WaitQueue({ kind: 'frames', name: 'free above min' });
+  readonly #waiters = new WaitQueue({ kind: 'frames', name: 'free above min', heldBy: () => this.#holders() });
   /** Those with GROWS; served last. */
-  readonly #growing = new WaitQueue({ kind: 'frames', name: 'free above low' });
+  readonly #growing = new WaitQueue({ kind: 'frames', name: 'free above low', heldBy: () => this.#holders() });
   /** Bound by the kernel. */
   reclaimer: Reclaimer | null = null;
   #min = 0;
@@ -98,6 +98,10 @@ export class PageAllocator {
     this.#least = this.#buddy.nrFree;
     this.reserve.onLimitChange = () => this.updateWatermarks();
     this.updateWatermarks();
+  }
+
+  #holders(): Iterable<WaitParty> {
+    return this.reclaimer?.inFlight() ?? [];
   }
 
   /** Frames in the free lists, emergency band included. */

@@ -6,6 +6,7 @@ import type { MaybePromise } from '../base/maybe-promise.js';
 import type { Pfn } from './arena.js';
 import type { Cell } from './cell.js';
 import type { TaskContext } from '../task/task-context.js';
+import type { WaitParty } from '../task/wait-queue.js';
 import type { WaitQueue } from '../task/wait-queue.js';
 
 /** Upward calls of the page allocator. */
@@ -26,6 +27,8 @@ export interface Reclaimer {
    * for it. Then an allocation waits instead of failing (M1).
    */
   readonly isWorkInFlight: boolean;
+  /** What that is: for stall reports. */
+  inFlight(): Iterable<WaitParty>;
   /** Where to wait for some of it to end. */
   readonly progress: WaitQueue;
 }

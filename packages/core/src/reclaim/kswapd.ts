@@ -21,7 +21,7 @@ export class Kswapd {
   readonly #reclaim: Reclaim;
   readonly #parts: ReclaimParts;
   readonly #end = new AbortSource();
-  readonly #task = TaskContext.root('kswapd', this.#end.signal).asReclaimer();
+  readonly #task: TaskContext;
   #state: 'asleep' | 'running' | 'napping' | 'stopped' = 'asleep';
   #fruitless = 0;
   #nap: TimerHandle | null = null;
@@ -30,6 +30,7 @@ export class Kswapd {
   constructor(reclaim: Reclaim, parts: ReclaimParts) {
     this.#reclaim = reclaim;
     this.#parts = parts;
+    this.#task = TaskContext.root('kswapd', this.#end.signal, parts.waits).asReclaimer();
   }
 
   get state(): string {

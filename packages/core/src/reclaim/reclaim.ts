@@ -20,7 +20,8 @@ import type { Memory } from '../mm/memory.js';
 import type { Reclaimer, Shrinker } from '../mm/reclaimer.js';
 import type { Clock, Scheduler } from '../task/clock.js';
 import type { TaskContext } from '../task/task-context.js';
-import { WaitQueue } from '../task/wait-queue.js';
+import type { WaitRegistry } from '../task/wait-registry.js';
+import { type WaitParty, WaitQueue } from '../task/wait-queue.js';
 import { Kswapd } from './kswapd.js';
 import type { MayEnter, ReclaimRule } from './reclaim-rule.js';
 import { PageKind, PutBack, type ReplacementPolicy } from './replacement-policy.js';
@@ -43,6 +44,7 @@ export interface ReclaimParts {
   readonly trace: TracePoints;
   readonly shrinkers: readonly Shrinker[];
   readonly rule: ReclaimRule;
+  readonly waits: WaitRegistry;
 }
 
 /** What one scan may do, and what it did. */
@@ -62,7 +64,7 @@ interface ScanControl {
 export class Reclaim implements Reclaimer {
   readonly kswapd: Kswapd;
   /** Woken whenever pages come out of writeback. */
-  readonly progress = new WaitQueue({ kind: 'writeback', name: 'any page coming out of writeback' });
+  readonly progress = new WaitQueue({ kind: 'writeback', name: 'any page coming out of writeback', heldBy: () => this.inFlight() });
   /** Bound by the kernel once the swap plugin is there. */
   swap: SwapWriteout | null = null;
   readonly #parts: ReclaimParts;
@@ -86,6 +88,14 @@ export class Reclaim implements Reclaimer {
   /** Pages whose writeout has begun and not ended. */
   get nrInFlight(): number {
     return this.#parts.memory.fileCounts.nrWriteback + (this.swap?.nrWriteback ?? 0);
+  }
+
+  *inFlight(): Generator<WaitParty> {
+    if (this.swap !== null) yield* this.swap.inFlight();
+    for (const space of this.#parts.spaces.all()) {
+      const node = space.isBeingWritten === true ? (space.writesThrough?.() ?? null) : null;
+      if (node !== null) yield { kind: 'writeback', name: space.name, heldBy: () => [node] };
+    }
   }
 
   wakeKswapd(): void {

@@ -3,6 +3,7 @@
  */
 import type { Pfn } from '../mm/arena.js';
 import type { WriteoutNode } from '../mm/writeout-graph.js';
+import type { WaitParty } from '../task/wait-queue.js';
 import type { MayEnter } from './reclaim-rule.js';
 
 export interface SwapWriteout {
@@ -22,6 +23,8 @@ export interface SwapWriteout {
    * @returns false if they are full.
    */
   addToSwap(pfn: Pfn, mayEnter: MayEnter | null): boolean;
+  /** What is on its way out: for stall reports. */
+  inFlight(): Iterable<WaitParty>;
   /** The node that a page with a slot is written through. */
   nodeOf(pfn: Pfn): WriteoutNode;
   /**
