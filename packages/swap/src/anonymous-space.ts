@@ -56,7 +56,12 @@ export class AnonymousSpace implements AddressSpace {
     this.#manager = manager;
     this.#memory = kernel.memory;
     this.cells = kernel.memory.allocFrameArray(`cells of ${name}`, nrPages, Gfp.SLAB);
-    kernel.spaces.add(this);
+    try {
+      kernel.spaces.add(this);
+    } catch (error) {
+      this.cells.free();
+      throw error;
+    }
     manager.addSpace(this);
   }
 

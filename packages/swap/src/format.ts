@@ -25,9 +25,25 @@ export async function formatSwap(kernel: Kernel, device: BlockDevice, options: F
       details: { sizePages },
     });
   }
+  kernel.requireOwn(device, 'make a swap area of');
   if (device.readOnly) throw new KernelError('EROFS', `${device.name} is read-only and cannot become a swap area`);
   if (device.holder !== null) throw new KernelError('EBUSY', `${device.name} is in use by ${device.holder}; it cannot be made a swap area`);
   const uuid = options.uuid === undefined ? randomUuid(kernel.random) : parseUuid(options.uuid);
+  device.hold('the making of a swap area');
+  try {
+    return await writeHeader(kernel, device, uuid, sizePages, options);
+  } finally {
+    device.unhold();
+  }
+}
+
+function writeHeader(
+  kernel: Kernel,
+  device: BlockDevice,
+  uuid: Uint8Array,
+  sizePages: number,
+  options: FormatSwapOptions,
+): Promise<SwapHeader> {
   return withHeaderPage(kernel, device, async (page) => {
     await transfer(kernel, device, page, BioOp.READ);
     const suspended = suspendSignature(page.bytes);
@@ -47,6 +63,7 @@ export async function formatSwap(kernel: Kernel, device: BlockDevice, options: F
  * @throws KernelError EINVAL naming the field and its offset if it is none, EIO.
  */
 export async function readSwapHeader(kernel: Kernel, device: BlockDevice): Promise<SwapHeader> {
+  kernel.requireOwn(device, 'read the swap header of');
   const sizePages = Math.floor(device.sizeBytes / PAGE_SIZE);
   if (sizePages < 2)
     throw new KernelError('EINVAL', `${device.name} has ${device.sizeBytes} bytes: too small for a swap header and a page`);

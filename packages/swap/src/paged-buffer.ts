@@ -20,6 +20,7 @@ import {
   CellTag,
   cellValue,
   Errno,
+  eitherSignal,
   errnoName,
   type FrameTable,
   isPromise,
@@ -44,7 +45,7 @@ import { swapManagerOf } from './plugin.js';
 import { type ElementType, PagedView } from './paged-view.js';
 
 const CHUNK_BYTES = 65_536;
-/** Most bytes: 2^32 − 1 pages would be 16 TiB; the cells of more than 4 TiB would not fit any arena. */
+/** Most bytes: 2^32 − 1 pages would be 16 TiB; this bound keeps the cells of one buffer below 4 GiB. */
 const SIZE_MAX_BYTES = 2 ** 42;
 
 /** What a buffer is made with. */
@@ -89,6 +90,7 @@ export class PagedBuffer implements AsyncIterable<Uint8Array> {
   static async create(kernel: Kernel, options: PagedBufferOptions): Promise<PagedBuffer> {
     const sizeBytes = parseSize(options.sizeBytes, 'buffer size');
     if (sizeBytes > SIZE_MAX_BYTES) throw new KernelError('EINVAL', `a PagedBuffer of ${sizeBytes} bytes is too large: at most 4 TiB`);
+    kernel.requireRunning('make a PagedBuffer');
     const name = options.name ?? `buffer:${nrCreated++}`;
     const manager = swapManagerOf(kernel);
     const nrPages = Math.ceil(sizeBytes / PAGE_SIZE);
@@ -99,7 +101,7 @@ export class PagedBuffer implements AsyncIterable<Uint8Array> {
       manager,
       space,
       sizeBytes,
-      options.signal === undefined ? kernel.task : kernel.task.withSignal(options.signal),
+      options.signal === undefined ? kernel.task : kernel.task.withSignal(eitherSignal(kernel.task.signal, options.signal)),
     );
   }
 

@@ -209,6 +209,8 @@ export class SwapManager implements SwapSubsystem {
   }
 
   async swapOn(device: BlockDevice, options: SwapOnOptions): Promise<SwapAreaInfo> {
+    this.#kernel.requireOwn(device, 'swap on');
+    this.#hookShutdown();
     const turn = await this.#swapOnTurn.acquire(this.#kernel.task); // one at a time: the number of an area is taken at the end
     if (turn !== 0) throw errorFrom(turn, `swap on ${device.name}`);
     try {
@@ -259,10 +261,11 @@ export class SwapManager implements SwapSubsystem {
     const kernel = this.#kernel;
     const { memory, reclaim, trace } = kernel;
     let charge: StandingCharge | null = null;
+    let area: SwapArea | null = null;
     try {
       await memory.requireRoom(kernel.task, node.name, standingFrames(node.footprint)); // beside what the pin took
       charge = memory.chargeStanding(`requests of swap area ${device.name}`, writeRunFrames(kernel));
-      const area = new SwapArea({
+      area = new SwapArea({
         memory,
         clock: kernel.clock,
         number,
@@ -278,6 +281,7 @@ export class SwapManager implements SwapSubsystem {
       const writer = new SwapWriter(area, { memory, reclaim, trace, task, freeOrphan: (pfn) => this.freeOrphan(pfn) });
       return { area, writer, reader: new SwapReader(area, memory, reclaim), charge, node };
     } catch (error) {
+      area?.dispose();
       charge?.free();
       await pinned.release();
       throw error;
@@ -287,7 +291,6 @@ export class SwapManager implements SwapSubsystem {
   /** From here on the area takes pages. */
   #start(active: ActiveArea): SwapAreaInfo {
     const { area } = active;
-    this.#hookShutdown();
     this.#areas[area.number] = active;
     this.#turns = [...this.#turns, active].sort((a, b) => b.area.priority - a.area.priority);
     const { trace } = this.#kernel;
@@ -307,7 +310,12 @@ export class SwapManager implements SwapSubsystem {
       area.isClosing = false;
       throw errorFrom(status, `swap off ${name}: not every page could be brought back; the area stays on and nothing is lost`);
     }
-    await this.#idle(active);
+    const idle = await this.#idle(active);
+    if (!this.#turns.includes(active)) throw new KernelError('ESHUTDOWN', `swap off ${name}: the kernel is shut down`);
+    if (idle !== 0) {
+      area.isClosing = false;
+      throw errorFrom(idle, `swap off ${name}: pages are still on their way; the area stays on and nothing is lost`);
+    }
     this.#dropUnmapped(active);
     await this.#remove(active);
   }
@@ -316,7 +324,7 @@ export class SwapManager implements SwapSubsystem {
   #checkRoomFor({ area }: ActiveArea): void {
     const wanted = area.slots.nrInUse - area.nrCached;
     const { memFree, cached } = this.#kernel.meminfo();
-    const room = memFree + cached + this.nrFreeSlots - area.slots.nrFree;
+    const room = memFree + cached + this.nrFreeSlots - (area.isOpen ? area.slots.nrFree : 0);
     if (wanted > room) {
       throw new KernelError(
         'ENOMEM',
@@ -362,6 +370,7 @@ export class SwapManager implements SwapSubsystem {
   }
 
   async #remove(active: ActiveArea): Promise<void> {
+    if (!this.#turns.includes(active)) return; // somebody else has
     const { area, node } = active;
     this.#turns = this.#turns.filter((other) => other !== active);
     this.#areas[area.number] = null;
@@ -390,6 +399,7 @@ export class SwapManager implements SwapSubsystem {
 
   /** Closes every buffer and area without bringing pages back. What does not end by the deadline ends with EIO. */
   async #shutdown(): Promise<void> {
+    await this.#swapOnTurn.acquire(this.#kernel.task); // a swapon under way ends first, or at the deadline
     for (const space of [...this.#spaces]) space.close();
     for (const active of [...this.#turns]) {
       active.area.isClosing = true;

@@ -22,8 +22,8 @@ import {
 import { READAHEAD_MAX_PAGES, READAHEAD_START_PAGES } from './params.js';
 import type { SwapArea } from './swap-area.js';
 
-/** Look at the cell again: somebody else was faster. */
-export const RETRY: NegErrno = -Errno.EAGAIN;
+/** Look at the cell again: somebody else was faster. No errno, so that no device can answer it. */
+export const RETRY: NegErrno = -4096;
 
 const READAHEAD_TASK = TaskContext.root('swap readahead');
 

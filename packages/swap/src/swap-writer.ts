@@ -10,7 +10,7 @@
  * them are still in memory. So is every page of a run under way at that time, when the run ends: a part of it may have been acknowledged before
  * the loss, and the flush that told of it was the only one that will.
  *
- * A write that fails is tried page by page; a page that fails alone stays in memory, dirty, and its slot is bad from then on. When 16
+ * A write that fails is tried page by page; a page that fails alone stays in memory, dirty, and its slot is bad once another write has gone well. When 16
  * pages in a row have failed it is not the slots: the area has failed, and takes no more pages for 5 s; then one batch is tried.
  */
 import {
@@ -64,7 +64,8 @@ export class SwapWriter {
   #nrLosses = 0;
   /** Failures in a row. */
   #flushFailures = 0;
-  #writeFailures = 0;
+  /** Slots of writes that failed in a row: bad if a later write goes well, innocent if the area turns out to have failed. */
+  readonly #suspects: number[] = [];
   readonly #idle: WaitQueue;
 
   constructor(area: SwapArea, parts: SwapWriterParts) {
@@ -177,7 +178,7 @@ export class SwapWriter {
   /** @param nrLosses those known when the write began. */
   #acknowledged(pfn: Pfn, nrLosses: number): void {
     const { frames, counters } = this.#parts.memory;
-    this.#writeFailures = 0;
+    for (const suspect of this.#suspects.splice(0)) this.#markBad(suspect);
     if (this.#area.trusted) {
       this.#succeeded();
       this.#end(pfn);
@@ -203,16 +204,22 @@ export class SwapWriter {
     if (this.#parts.trace.enabled) this.#parts.trace.emit('swap', { area: this.#area.name, state: 'on', detail: this.#area.slots.nrSlots });
   }
 
+  #markBad(slot: number): void {
+    this.#area.slots.markBad(slot);
+    if (this.#parts.trace.enabled) this.#parts.trace.emit('swap', { area: this.#area.name, state: 'bad-slot', detail: slot });
+  }
+
   /** The slot cannot be written: the page stays in memory and gets another one next time. */
   #failed(pfn: Pfn, slot: number): void {
     const { frames, counters } = this.#parts.memory;
     counters.swpout_error++;
     frames.flags[pfn] |= PG.DIRTY | PG.ERROR;
     this.#area.leaveCache(slot, pfn, 0);
-    if (++this.#writeFailures >= WRITE_FAILURES_MAX) this.#fail();
-    if (this.#area.hasFailed) this.#area.freeSlot(slot);
-    else this.#area.slots.markBad(slot);
-    if (this.#parts.trace.enabled) this.#parts.trace.emit('swap', { area: this.#area.name, state: 'bad-slot', detail: slot });
+    this.#suspects.push(slot);
+    if (this.#area.hasFailed || this.#suspects.length >= WRITE_FAILURES_MAX) {
+      this.#fail();
+      for (const suspect of this.#suspects.splice(0)) this.#area.freeSlot(suspect);
+    }
     this.#end(pfn);
   }
 

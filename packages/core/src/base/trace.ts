@@ -14,8 +14,6 @@ export interface TraceEvents {
   directReclaim: { task: string; nrReclaimed: number; nrFree: number };
   /** An allocation failed for good. */
   outOfMemory: { task: string; nrFree: number };
-  /** Pages began or ended their way out. */
-  writeback: { what: string; state: 'start' | 'end'; nrPages: number; status: number };
   /** A connection of a block device was lost or is back. */
   reconnect: { device: string; state: 'lost' | 'back' | 'failed'; attempt: number };
   /** A swap area changed. */
@@ -25,10 +23,14 @@ export interface TraceEvents {
 /** What is called with an event. */
 export type TraceListener<K extends keyof TraceEvents> = (event: TraceEvents[K]) => void;
 
-/** The trace points of one kernel. */
+const LISTENER_ERRORS_MAX = 16;
+
+/** The trace points of one kernel. Listeners must not call back into the kernel. */
 export class TracePoints {
   readonly #emitter = new EventEmitter();
   #nrListeners = 0;
+  /** What listeners threw, oldest first. */
+  readonly listenerErrors: unknown[] = [];
 
   /** True if anybody listens to anything; look at it before building an event. */
   get enabled(): boolean {
@@ -48,7 +50,13 @@ export class TracePoints {
     return this;
   }
 
+  /** Tells the listeners. One that throws harms only itself: its error is kept in `listenerErrors`, the last few. */
   emit<K extends keyof TraceEvents>(name: K, event: TraceEvents[K]): void {
-    this.#emitter.emit(name, event);
+    try {
+      this.#emitter.emit(name, event);
+    } catch (error) {
+      this.listenerErrors.push(error);
+      if (this.listenerErrors.length > LISTENER_ERRORS_MAX) this.listenerErrors.shift();
+    }
   }
 }

@@ -12,6 +12,7 @@
  * contiguous block it was made from; neighbours that touch are merged, so a device sees long runs.
  */
 import { invariant, type NegErrno } from '../base/errno.js';
+import { CHUNK_BYTES } from '../mm/arena.js';
 import { TaskContext } from '../task/task-context.js';
 
 /** What a bio asks for. Discard and write-zeroes have a length but no segments; flush has neither. */
@@ -79,7 +80,7 @@ export class Bio {
   /** Adds arena memory at `address`. @returns false if the bio is full. */
   addSegment(address: number, lengthBytes: number): boolean {
     const last = this.nrSegments - 1;
-    if (last >= 0 && this.addresses[last] + this.lengths[last] === address) {
+    if (last >= 0 && this.addresses[last] + this.lengths[last] === address && address % CHUNK_BYTES !== 0) {
       this.lengths[last] += lengthBytes;
     } else {
       if (this.nrSegments === this.maxSegments) return false;

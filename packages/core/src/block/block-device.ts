@@ -51,8 +51,8 @@ export class BlockDevice {
   readonly ops: BlockDeviceOps;
   /** Who has it to itself (a swap area, later a superblock), or null. */
   #holder: string | null = null;
-  #isAborted = false;
-  #isClosed = false;
+  #aborting: Promise<void> | null = null;
+  #closing: Promise<void> | null = null;
   readonly #closers: (() => void | Promise<void>)[] = [];
 
   /** @param name tells this device from others of the same driver's name; default: the driver's. */
@@ -88,7 +88,7 @@ export class BlockDevice {
   }
 
   #check(bio: Bio): 0 | NegErrno {
-    if (this.#isAborted) return -Errno.EIO;
+    if (this.#aborting !== null) return -Errno.EIO;
     if (bio.op === BioOp.FLUSH) return 0;
     const writes = bio.op !== BioOp.READ;
     if (writes && this.readOnly) return -Errno.EROFS;
@@ -134,19 +134,29 @@ export class BlockDevice {
   }
 
   /** Ends everything in flight with EIO, and takes nothing more. It must still be closed. */
-  async abort(): Promise<void> {
-    if (this.#isAborted) return;
-    this.#isAborted = true;
-    await this.ops.close();
+  abort(): Promise<void> {
+    this.#aborting ??= this.ops.close();
+    return this.#aborting;
   }
 
-  /** Closes it. Safe to call twice. @throws KernelError EBUSY while somebody holds it. */
-  async close(): Promise<void> {
-    if (this.#isClosed) return;
-    if (this.#holder !== null) throw new KernelError('EBUSY', `${this.name} is in use by ${this.#holder}`);
-    this.#isClosed = true;
-    await this.abort();
-    for (const closer of this.#closers) await closer();
+  /**
+   * Closes it. Safe to call twice.
+   * @throws KernelError EBUSY while somebody holds it; what the driver's closing throws, with everything else given back all the same.
+   */
+  close(): Promise<void> {
+    if (this.#closing === null && this.#holder !== null) {
+      return Promise.reject(new KernelError('EBUSY', `${this.name} is in use by ${this.#holder}`));
+    }
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    try {
+      await this.abort();
+    } finally {
+      for (const closer of this.#closers) await closer();
+    }
   }
 }
 

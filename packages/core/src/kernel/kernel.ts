@@ -99,6 +99,8 @@ export class Kernel {
   readonly #end = new AbortSource();
   /** Devices, each with its node of the writeout graph once it has one. */
   readonly #devices = new Map<BlockDevice, WriteoutNode | null>();
+  /** Devices whose nodes are being admitted. */
+  readonly #admitting = new Map<BlockDevice, Promise<WriteoutNode>>();
   readonly #shutdownHooks: { name: string; hook: (deadlineMs: number) => Promise<void> }[] = [];
   #shutdown: Promise<ShutdownReport> | null = null;
 
@@ -149,6 +151,7 @@ export class Kernel {
    * @throws KernelError EINVAL for a URL nobody understands; else what the driver says.
    */
   async openBlockDevice<O extends OpenDeviceOptions>(url: string, options?: O): Promise<BlockDevice> {
+    this.requireRunning(`open ${url}`);
     const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(url)?.[1]?.toLowerCase() ?? '';
     const drivers = resolveEach(this.container, BLOCK_DRIVER);
     const driver = drivers.find((candidate) => candidate.schemes.includes(scheme));
@@ -164,6 +167,18 @@ export class Kernel {
       throw error;
     }
     return device;
+  }
+
+  /** @throws KernelError ESHUTDOWN once `shutdown` was called. */
+  requireRunning(doing: string): void {
+    if (this.#shutdown !== null) throw new KernelError('ESHUTDOWN', `cannot ${doing}: ${this.name} is shut down`);
+  }
+
+  /** @throws KernelError ENODEV for a device of another kernel or a closed one, ESHUTDOWN once `shutdown` was called. */
+  requireOwn(device: BlockDevice, doing: string): void {
+    this.requireRunning(`${doing} ${device.name}`);
+    if (!this.#devices.has(device))
+      throw new KernelError('ENODEV', `cannot ${doing} ${device.name}: it is no device of this kernel, or is closed`);
   }
 
   /** Makes a device of a driver's record; the kernel closes it at shutdown. */
@@ -185,20 +200,25 @@ export class Kernel {
    * A device's node of the writeout graph; it is admitted if it was not yet.
    * @throws KernelError ENOMEM naming the node and the shortfall, EDEADLK naming the cycle.
    */
-  async writeoutNodeOf(device: BlockDevice): Promise<WriteoutNode> {
+  writeoutNodeOf(device: BlockDevice): Promise<WriteoutNode> {
     const known = this.#devices.get(device);
     if (known === undefined) throw new KernelError('ENODEV', `${device.name} is no device of this kernel, or is closed`);
-    if (known !== null) return known;
+    if (known !== null) return Promise.resolve(known);
+    let admitting = this.#admitting.get(device);
+    if (admitting === undefined) {
+      admitting = this.#admitDevice(device).finally(() => this.#admitting.delete(device));
+      this.#admitting.set(device, admitting);
+    }
+    return admitting;
+  }
+
+  async #admitDevice(device: BlockDevice): Promise<WriteoutNode> {
     const footprint = this.writeoutHookOf(device, device.name).footprint(device);
     const node: WriteoutNode = { name: device.name, kind: 'block-device', footprint };
-    this.#devices.set(device, node);
-    try {
-      const server = device.ops.peerAddress === undefined ? null : this.localServers.find(device.ops.peerAddress);
-      await this.reserves.admit(this.task, { candidates: [{ node }], edges: server === null ? [] : [[node, server]] });
-    } catch (error) {
-      this.#devices.set(device, null);
-      throw error;
-    }
+    const server = device.ops.peerAddress === undefined ? null : this.localServers.find(device.ops.peerAddress);
+    await this.reserves.admit(this.task, { candidates: [{ node }], edges: server === null ? [] : [[node, server]] });
+    if (this.#devices.has(device)) this.#devices.set(device, node);
+    else await this.reserves.release(node); // it was closed meanwhile
     return node;
   }
 
@@ -216,6 +236,7 @@ export class Kernel {
    * @throws KernelError EBUSY if somebody has the device, EINVAL for one smaller than a page, ENOMEM.
    */
   cacheDevice(device: BlockDevice): DeviceCache {
+    this.requireOwn(device, 'cache');
     const parts = { memory: this.memory, spaces: this.spaces, aging: this.reclaim.policy };
     const cache = new DeviceCache(
       parts,
@@ -244,7 +265,7 @@ export class Kernel {
    */
   async swapOn(device: BlockDevice, options: SwapOnOptions = {}): Promise<SwapAreaInfo> {
     const area = await this.#swapSubsystem('swap on').swapOn(device, options);
-    this.reclaim.kswapd.directReclaimSucceeded();
+    this.reclaim.kswapd.hope();
     return area;
   }
 

@@ -17,7 +17,8 @@ export type Pfn = number;
 /** log2 of the frames of a chunk. */
 export const CHUNK_FRAME_SHIFT = 18;
 const CHUNK_FRAME_MASK = (1 << CHUNK_FRAME_SHIFT) - 1;
-const CHUNK_BYTES = 2 ** (CHUNK_FRAME_SHIFT + PAGE_SHIFT);
+/** Bytes of a chunk: no run of memory crosses a multiple of it. */
+export const CHUNK_BYTES = 2 ** (CHUNK_FRAME_SHIFT + PAGE_SHIFT);
 const WORDS_PER_PAGE = PAGE_SIZE / 4;
 
 export class Arena {
@@ -49,7 +50,9 @@ export class Arena {
   /** A view of arena memory. Costs 27 ns and an object: not for hit paths. */
   view(address: number, lengthBytes: number): Uint8Array {
     const at = this.offsetInChunk(address);
-    return this.chunkOf(address).subarray(at, at + lengthBytes);
+    const chunk = this.chunkOf(address);
+    invariant(at + lengthBytes <= chunk.length, 'a run of memory crosses the end of its chunk');
+    return chunk.subarray(at, at + lengthBytes);
   }
 
   /** Every chunk as 32-bit words, for structures that index them themselves on a hot path (XArray nodes). */

@@ -50,8 +50,8 @@ export class Kswapd {
     this.#run = Promise.resolve().then(() => this.#balance());
   }
 
-  /** A direct reclaim freed something: there is hope again. */
-  directReclaimSucceeded(): void {
+  /** Somebody freed something: there is hope again. */
+  hope(): void {
     this.#fruitless = 0;
   }
 

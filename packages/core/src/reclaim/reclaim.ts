@@ -111,7 +111,7 @@ export class Reclaim implements Reclaimer {
     // Clean pages go even if no write can begin, or those that have begun do not end.
     if (allocator.nrFreed === before && this.#nrClean > 0) this.#dropClean(nrFrames, true);
     const freed = allocator.nrFreed - before;
-    if (freed > 0) this.kswapd.directReclaimSucceeded();
+    if (freed > 0) this.kswapd.hope();
     if (this.#parts.trace.enabled) {
       this.#parts.trace.emit('directReclaim', { task: task.name, nrReclaimed: freed, nrFree: allocator.nrFree });
     }
@@ -241,6 +241,7 @@ export class Reclaim implements Reclaimer {
     if (judge(frames.flags[pfn], frames.refs[pfn], true, false) === Verdict.FREE) {
       this.#freeClean(pfn);
       counters.pgsteal_writeback++;
+      this.kswapd.hope();
     } else this.#parts.policy.putBack(pfn, PutBack.KEEP);
   }
 

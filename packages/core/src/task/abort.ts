@@ -41,3 +41,12 @@ export class AbortSource {
     this.#listeners.clear();
   }
 }
+
+/** A signal that aborts when either does, with that one's reason. */
+export function eitherSignal(a: AbortSignalLike | null, b: AbortSignalLike): AbortSignalLike {
+  if (a === null || b.aborted) return b;
+  if (a.aborted) return a;
+  const either = new AbortSource();
+  for (const signal of [a, b]) signal.addEventListener('abort', () => either.abort(signal.reason), { once: true });
+  return either.signal;
+}

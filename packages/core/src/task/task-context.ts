@@ -96,7 +96,7 @@ export class TaskContext implements TaskState {
     return new TaskContext({ ...this, throttledBy: device });
   }
 
-  /** The same task, whose waits also end when `signal` aborts; it replaces the signal the task had. */
+  /** The same task with another signal in place of the one it had; `eitherSignal` makes one of two. */
   withSignal(signal: AbortSignalLike | null): TaskContext {
     return new TaskContext({ ...this, signal });
   }
