@@ -44,6 +44,8 @@ export class AnonymousSpace implements AddressSpace {
   readonly #kernel: Kernel;
   readonly cells: FrameArray;
   #isClosed = false;
+  /** Closed by its kernel's shutdown, not by its user. */
+  wasCutOff = false;
 
   /** @throws KernelError ENOMEM if the cells do not fit. */
   constructor(

@@ -27,7 +27,7 @@ import {
   type Arena,
   type AbortSignalLike,
   type FrameArray,
-  type Kernel,
+  Kernel,
   KernelError,
   type MaybePromise,
   type NegErrno,
@@ -88,8 +88,9 @@ export class PagedBuffer implements AsyncIterable<Uint8Array> {
    * do not fit.
    */
   static async create(kernel: Kernel, options: PagedBufferOptions): Promise<PagedBuffer> {
-    const sizeBytes = parseSize(options.sizeBytes, 'buffer size');
+    const sizeBytes = parseSize(options?.sizeBytes, 'buffer size');
     if (sizeBytes > SIZE_MAX_BYTES) throw new KernelError('EINVAL', `a PagedBuffer of ${sizeBytes} bytes is too large: at most 4 TiB`);
+    if (!(kernel instanceof Kernel)) throw new KernelError('EINVAL', 'a PagedBuffer needs the kernel it is to live in');
     kernel.requireRunning('make a PagedBuffer');
     const name = options.name ?? `buffer:${nrCreated++}`;
     const manager = swapManagerOf(kernel);
@@ -110,6 +111,7 @@ export class PagedBuffer implements AsyncIterable<Uint8Array> {
    * @returns bytes copied: fewer than `target.length` only at the end of the buffer.
    */
   read(offsetBytes: number, target: Uint8Array): MaybePromise<number> {
+    if (!(target instanceof Uint8Array)) throw this.#noBytes('read', target);
     const length = this.#lengthWithin(offsetBytes, target.length, 'read');
     let done = 0;
     while (done < length) {
@@ -159,6 +161,7 @@ export class PagedBuffer implements AsyncIterable<Uint8Array> {
    * @throws KernelError EINVAL, and nothing is written, if it does not fit in whole.
    */
   write(offsetBytes: number, source: Uint8Array): MaybePromise<number> {
+    if (!(source instanceof Uint8Array)) throw this.#noBytes('write', source);
     const length = this.#lengthWithin(offsetBytes, source.length, 'write');
     if (length < source.length) throw this.#rangeError('write', offsetBytes, source.length);
     let done = 0;
@@ -246,13 +249,19 @@ export class PagedBuffer implements AsyncIterable<Uint8Array> {
   }
 
   #checkOpen(doing: string): void {
-    if (this.#space.isClosed) throw new KernelError('EBADF', `${doing} ${this.name}: the buffer is closed`);
+    if (!this.#space.isClosed) return;
+    if (this.#space.wasCutOff) throw new KernelError('EIO', `${doing} ${this.name}: its kernel is shut down`);
+    throw new KernelError('EBADF', `${doing} ${this.name}: the buffer is closed`);
   }
 
   #lengthWithin(offsetBytes: number, wanted: number, doing: string): number {
     if (this.#space.isClosed) this.#checkOpen(doing);
     if (!Number.isSafeInteger(offsetBytes) || offsetBytes < 0) throw this.#rangeError(doing, offsetBytes, wanted);
     return Math.max(0, Math.min(wanted, this.sizeBytes - offsetBytes));
+  }
+
+  #noBytes(doing: string, given: unknown): KernelError {
+    return new KernelError('EINVAL', `${doing} ${this.name}: want a Uint8Array, not ${given === null ? 'null' : typeof given}`);
   }
 
   #rangeError(doing: string, offsetBytes: number, length: number): KernelError {
@@ -263,6 +272,7 @@ export class PagedBuffer implements AsyncIterable<Uint8Array> {
 
   #error(doing: string, index: number, errno: NegErrno): KernelError {
     const offsetBytes = index * PAGE_SIZE;
+    if (errno === -Errno.EBADF) this.#checkOpen(doing);
     const cause = errno === -Errno.ENOMEM ? this.#manager.whyFull : null;
     const where = `${doing} ${this.name} at ${offsetBytes}`;
     if (cause === null) return new KernelError(errnoName(errno), where, { details: { offsetBytes } });

@@ -37,6 +37,8 @@ export class PagedView {
     offsetBytes: number,
     length?: number,
   ) {
+    if (!Object.hasOwn(ELEMENTS, type))
+      throw new KernelError('EINVAL', `${JSON.stringify(type)} is no element type: there are ${Object.keys(ELEMENTS).join(', ')}`);
     this.#buffer = buffer;
     this.#cell = new ELEMENTS[type](1);
     this.#cellBytes = new Uint8Array(this.#cell.buffer);

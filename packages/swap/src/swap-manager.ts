@@ -38,6 +38,9 @@ import { SwapArea } from './swap-area.js';
 import { SwapReader } from './swap-reader.js';
 import { SwapWriter } from './swap-writer.js';
 
+/** As on Linux. */
+const PRIORITY_MAX = 32_767;
+
 /** An area with what reads and writes it. */
 interface ActiveArea {
   readonly area: SwapArea;
@@ -222,6 +225,10 @@ export class SwapManager implements SwapSubsystem {
 
   async #swapOnNow(device: BlockDevice, options: SwapOnOptions): Promise<SwapAreaInfo> {
     const kernel = this.#kernel;
+    const priority = options.priority ?? 0;
+    if (!Number.isInteger(priority) || priority < -1 || priority > PRIORITY_MAX) {
+      throw new KernelError('EINVAL', `swap priority ${String(options.priority)} is not a whole number from -1 to ${PRIORITY_MAX}`);
+    }
     const free = this.#areas.indexOf(null);
     const number = free >= 0 ? free : this.#areas.length;
     if (number >= MAX_AREAS) throw new KernelError('EBUSY', `there are ${MAX_AREAS} swap areas already; ${device.name} is one too many`);
@@ -400,7 +407,10 @@ export class SwapManager implements SwapSubsystem {
   /** Closes every buffer and area without bringing pages back. What does not end by the deadline ends with EIO. */
   async #shutdown(): Promise<void> {
     await this.#swapOnTurn.acquire(this.#kernel.task); // a swapon under way ends first, or at the deadline
-    for (const space of [...this.#spaces]) space.close();
+    for (const space of [...this.#spaces]) {
+      space.wasCutOff = true;
+      space.close();
+    }
     for (const active of [...this.#turns]) {
       active.area.isClosing = true;
       if ((await this.#idle(active)) !== 0) {

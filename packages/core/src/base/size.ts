@@ -17,20 +17,18 @@ export type Size = number | string;
  * Bytes of a size.
  * @throws KernelError EINVAL if it is not a whole, positive, safe number of bytes.
  */
-export function parseSize(size: Size, what = 'size'): number {
+export function parseSize(size: Size | undefined, what = 'size'): number {
   let bytes = Number.NaN;
   if (typeof size === 'number') bytes = size;
-  else {
+  else if (typeof size === 'string') {
     const match = /^(\d+)(?:([KMGT])(?:iB)?)?$/.exec(size.trim());
     if (match) bytes = Number(match[1]) * UNIT_BYTES[match[2] ?? ''];
   }
-  if (!Number.isSafeInteger(bytes) || bytes <= 0) {
-    throw new KernelError(
-      'EINVAL',
-      `${what} ${JSON.stringify(size)} is not a size: want bytes, or a whole number with KiB, MiB, GiB or TiB`,
-    );
-  }
-  return bytes;
+  if (Number.isSafeInteger(bytes) && bytes > 0) return bytes;
+  const shown = typeof size === 'string' ? JSON.stringify(size) : String(size);
+  if (bytes === 0) throw new KernelError('EINVAL', `${what} ${shown} is nothing`);
+  if (bytes > Number.MAX_SAFE_INTEGER) throw new KernelError('EINVAL', `${what} ${shown} is too large`);
+  throw new KernelError('EINVAL', `${what} ${shown} is not a size: want bytes, or a whole number with KiB, MiB, GiB or TiB`);
 }
 
 /** A size for people: `8 MiB`, `1.5 GiB`, `12 B`. */

@@ -105,6 +105,7 @@ export class Kernel {
   #shutdown: Promise<ShutdownReport> | null = null;
 
   private constructor(options: BootOptions) {
+    if (!Array.isArray(options?.plugins)) throw new KernelError('EINVAL', 'Kernel.boot wants { memory, plugins: […] }');
     this.name = options.name ?? 'kernel';
     const memoryBytes = parseSize(options.memory, 'memory');
     this.memory = new Memory(Math.floor(memoryBytes / PAGE_SIZE), this.trace, options.watermarks);
@@ -151,6 +152,7 @@ export class Kernel {
    * @throws KernelError EINVAL for a URL nobody understands; else what the driver says.
    */
   async openBlockDevice<O extends OpenDeviceOptions>(url: string, options?: O): Promise<BlockDevice> {
+    if (typeof url !== 'string') throw new KernelError('EINVAL', `a block device is named by a text, not ${String(url)}`);
     this.requireRunning(`open ${url}`);
     const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(url)?.[1]?.toLowerCase() ?? '';
     const drivers = resolveEach(this.container, BLOCK_DRIVER);
@@ -176,6 +178,7 @@ export class Kernel {
 
   /** @throws KernelError ENODEV for a device of another kernel or a closed one, ESHUTDOWN once `shutdown` was called. */
   requireOwn(device: BlockDevice, doing: string): void {
+    if (!(device instanceof BlockDevice)) throw new KernelError('EINVAL', `cannot ${doing} what is no block device`);
     this.requireRunning(`${doing} ${device.name}`);
     if (!this.#devices.has(device))
       throw new KernelError('ENODEV', `cannot ${doing} ${device.name}: it is no device of this kernel, or is closed`);
@@ -271,6 +274,8 @@ export class Kernel {
 
   /** Brings every page of an area back and lets go of its device. @throws KernelError; then the area is on as before. */
   async swapOff(device: BlockDevice | string): Promise<void> {
+    if (!(device instanceof BlockDevice) && typeof device !== 'string')
+      throw new KernelError('EINVAL', 'swapOff wants a block device, or its name');
     await this.#swapSubsystem('swap off').swapOff(typeof device === 'string' ? device : device.name);
   }
 

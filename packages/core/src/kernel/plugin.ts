@@ -32,6 +32,7 @@ export function orderPlugins(plugins: readonly Plugin[]): Plugin[] {
   const ordered: Plugin[] = [];
   const open = new Set<Plugin>();
   const visit = (plugin: Plugin): void => {
+    if (typeof plugin?.register !== 'function') throw new KernelError('EINVAL', 'one of the plugins is none: see definePlugin');
     if (ordered.includes(plugin)) return;
     if (open.has(plugin)) throw new KernelError('EDEADLK', `plugin ${plugin.name} requires itself`);
     const twin = [...ordered, ...open].find((other) => other.name === plugin.name);

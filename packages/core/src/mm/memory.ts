@@ -18,6 +18,8 @@ import type { StandingMemory } from './standing.js';
 import { computeWatermarks, type WatermarkOptions } from './watermarks.js';
 import { XArrayNodes } from './xarray-nodes.js';
 
+/** Most frames: 64 GiB, whose frame table takes half a GiB. */
+const FRAMES_MAX = 2 ** 24;
 /** Frames beyond `high` without which a kernel cannot move a page. */
 const HEADROOM_FRAMES = 32;
 /** Times a contiguous block is reclaimed for before it is refused. */
@@ -58,7 +60,13 @@ export class Memory {
         },
       );
     }
-    this.arena = new Arena(nrFrames);
+    if (nrFrames > FRAMES_MAX) {
+      throw new KernelError(
+        'EINVAL',
+        `an arena of ${formatSize(nrFrames * PAGE_SIZE)} is too large: at most ${formatSize(FRAMES_MAX * PAGE_SIZE)}`,
+      );
+    }
+    this.arena = createArena(nrFrames);
     this.frames = new FrameTable(nrFrames);
     this.sizes = planSizes(nrFrames);
     const { arena, frames, reserve, counters } = this;
@@ -216,6 +224,15 @@ export class Memory {
     let frames = this.nrFrames + shortfall;
     while (frames - overhead(frames) < this.nrFrames - overhead(this.nrFrames) + shortfall) frames += 16;
     return Math.ceil(frames / 256) * 256 * PAGE_SIZE;
+  }
+}
+
+/** @throws KernelError ENOMEM if the host has not that much address space. */
+function createArena(nrFrames: number): Arena {
+  try {
+    return new Arena(nrFrames);
+  } catch (cause) {
+    throw new KernelError('ENOMEM', `the host has no room for an arena of ${formatSize(nrFrames * PAGE_SIZE)}`, { cause });
   }
 }
 
