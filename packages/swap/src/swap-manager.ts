@@ -38,7 +38,7 @@ import { SwapArea } from './swap-area.js';
 import { SwapReader } from './swap-reader.js';
 import { SwapWriter } from './swap-writer.js';
 
-/** As on Linux. */
+/** Largest priority, and smallest below zero. */
 const PRIORITY_MAX = 32_767;
 
 /** An area with what reads and writes it. */
@@ -226,8 +226,11 @@ export class SwapManager implements SwapSubsystem {
   async #swapOnNow(device: BlockDevice, options: SwapOnOptions): Promise<SwapAreaInfo> {
     const kernel = this.#kernel;
     const priority = options.priority ?? 0;
-    if (!Number.isInteger(priority) || priority < -1 || priority > PRIORITY_MAX) {
-      throw new KernelError('EINVAL', `swap priority ${String(options.priority)} is not a whole number from -1 to ${PRIORITY_MAX}`);
+    if (!Number.isInteger(priority) || Math.abs(priority) > PRIORITY_MAX) {
+      throw new KernelError(
+        'EINVAL',
+        `swap priority ${String(options.priority)} is not a whole number from -${PRIORITY_MAX} to ${PRIORITY_MAX}`,
+      );
     }
     const free = this.#areas.indexOf(null);
     const number = free >= 0 ? free : this.#areas.length;

@@ -7,7 +7,7 @@ import type { SwapWriteout } from '../reclaim/swap-writeout.js';
 
 /** Options of `kernel.swapOn`. */
 export interface SwapOnOptions {
-  /** Areas of higher priority fill first; equal ones take turns. Default 0. */
+  /** Areas of higher priority fill first; equal ones take turns. A whole number from -32,767 to 32,767; default 0. */
   readonly priority?: number;
   /** Writes a fresh header first: whatever the device held is lost. */
   readonly format?: boolean;
