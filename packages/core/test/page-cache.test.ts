@@ -1,5 +1,16 @@
 /** The page cache, through DeviceCache: against a model, on a device that is late, loses what is not flushed, and fails. */
-import { BioOp, type DeviceCache, Errno, isKernelError, Kernel, PAGE_SIZE, type ShutdownReport, TaskContext } from '@tidemark/core';
+import {
+  BioOp,
+  type DeviceCache,
+  Errno,
+  isKernelError,
+  Kernel,
+  KernelError,
+  PAGE_SIZE,
+  PageCache,
+  type ShutdownReport,
+  TaskContext,
+} from '@tidemark/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ByteModel, rounds } from './support/byte-model.js';
@@ -153,6 +164,64 @@ describe('the page cache', () => {
     await time.run(kernel.shutdown());
   });
 
+  it('tries every dirty page in a sync, whatever failed before it', async () => {
+    let nrFailures = 0;
+    const { time, device, cache, kernel } = await boot('1MiB', {
+      status: (op, nth) => (op === BioOp.WRITE && nth === 1 && ++nrFailures ? -Errno.EIO : 0),
+    });
+    for (let index = 0; index < 20; index += 2) await time.run(cache.write(index * PAGE_SIZE, pattern(PAGE_SIZE, index)));
+    cache.pages.startWriteback(1);
+    await time.advance(100);
+    expect(nrFailures).toBe(1);
+    expect(await codeOf(time.run(cache.sync()))).toBe('EIO');
+    expect(kernel.meminfo().dirty).toBe(0);
+    expect(await codeOf(time.run(cache.sync()))).toBe('none');
+    device.loseUnflushed();
+    for (let index = 0; index < 20; index += 2)
+      expect(firstDifference(device.peek(index * PAGE_SIZE, PAGE_SIZE), pattern(PAGE_SIZE, index))).toBe(-1);
+    expect(await time.run(kernel.shutdown())).toEqual(CLEAN);
+  });
+
+  it.each(['the same pages', 'pages ahead'])('ends a sync beside a steady writer of %s', async (which) => {
+    let nrWritten = 0;
+    let isSteady = false;
+    let cache: DeviceCache | null = null;
+    const again = (): void => {
+      for (let i = 0; i < 5 && isSteady; i++) {
+        const index = which === 'the same pages' ? (nrWritten * 7) % 20 : 20 + nrWritten;
+        nrWritten++;
+        void cache?.write(index * PAGE_SIZE, pattern(PAGE_SIZE, 9));
+      }
+    };
+    const world = await boot('1MiB', { sizeBytes: 64 * MIB, onEnded: again });
+    const { time, kernel, device } = world;
+    cache = world.cache;
+    await time.run(cache.write(0, pattern(20 * PAGE_SIZE, 1)));
+    isSteady = true;
+    await time.run(cache.sync(), 2000);
+    expect(nrWritten).toBeGreaterThan(0);
+    isSteady = false;
+    device.loseUnflushed();
+    for (let index = 0; index < 20; index++) {
+      const seen = device.peek(index * PAGE_SIZE, PAGE_SIZE);
+      expect([pattern(20 * PAGE_SIZE, 1)[index * PAGE_SIZE], pattern(PAGE_SIZE, 9)[0]]).toContain(seen[0]);
+    }
+    expect(await time.run(kernel.shutdown())).toEqual(CLEAN);
+  });
+
+  it('refuses a device whose pages it cannot number, and lets it go', async () => {
+    const { time, kernel } = await boot('1MiB');
+    const large = kernel.attach(new MemoryDevice({ arena: kernel.memory.arena, name: 'large', sizeBytes: 2 ** 44 + PAGE_SIZE }));
+    for (let i = 0; i < 2; i++) expect(() => kernel.cacheDevice(large)).toThrow(/EFBIG.*large.*17592186048512/);
+    const largest = new MemoryDevice({ arena: kernel.memory.arena, sizeBytes: 2 ** 44, time });
+    const cache = kernel.cacheDevice(kernel.attach(largest));
+    await time.run(cache.write(2 ** 44 - PAGE_SIZE, pattern(PAGE_SIZE, 5)));
+    await time.run(cache.sync());
+    expect(firstDifference(largest.peek(2 ** 44 - PAGE_SIZE, PAGE_SIZE), pattern(PAGE_SIZE, 5))).toBe(-1);
+    expect(await time.run(kernel.shutdown())).toEqual(CLEAN);
+    checkNothingHeld(kernel);
+  });
+
   it('never shows what a frame held before: a page that is written whole is seen before or after', async () => {
     const { time, kernel, device, cache } = await boot('512KiB');
     device.poke(0, new Uint8Array(MIB).fill(1));
@@ -256,6 +325,66 @@ describe('closing a cache', () => {
       }),
       { numRuns: 40 },
     );
+  });
+
+  it('drops nothing that can be written, after one write that failed', async () => {
+    for (const early of [true, false]) {
+      const { time, kernel, device, cache } = await boot('1MiB', {
+        status: (op, nth) => (op === BioOp.WRITE && nth === 1 ? -Errno.EIO : 0),
+      });
+      for (let index = 0; index < 20; index += 2) await time.run(cache.write(index * PAGE_SIZE, pattern(PAGE_SIZE, index)));
+      if (early) cache.pages.startWriteback(1);
+      await time.advance(100);
+      expect(await codeOf(time.run(cache.close()))).toBe('EIO');
+      device.loseUnflushed();
+      for (let index = 0; index < 20; index += 2)
+        expect(firstDifference(device.peek(index * PAGE_SIZE, PAGE_SIZE), pattern(PAGE_SIZE, index))).toBe(-1);
+      expect(await time.run(kernel.shutdown())).toEqual(CLEAN);
+      checkNothingHeld(kernel);
+    }
+  });
+
+  it('keeps what a write under way has accepted, and refuses the next', async () => {
+    const { time, kernel, device, cache } = await boot('1MiB', { delayMs: () => 10 });
+    const accepted = cache.write(100, pattern(50, 3)); // reads its page first
+    await time.settle();
+    const close = cache.close();
+    expect(await codeOf(cache.write(0, pattern(PAGE_SIZE, 4)))).toBe('EBADF');
+    await time.run(close);
+    expect(await accepted).toBe(50);
+    device.loseUnflushed();
+    expect(firstDifference(device.peek(0, PAGE_SIZE).subarray(100, 150), pattern(50, 3))).toBe(-1);
+    expect(await time.run(kernel.shutdown())).toEqual(CLEAN);
+  });
+
+  it('twice is closing once, and both wait for its end', async () => {
+    const { time, kernel, device, cache } = await boot('1MiB', { status: (op) => (op === BioOp.WRITE ? -Errno.EIO : 0) });
+    await time.run(cache.write(0, pattern(10 * PAGE_SIZE, 1)));
+    const closes = [cache.close(), cache.close()].map(codeOf);
+    expect(await time.run(Promise.race(closes))).toBe('EIO');
+    expect(device.inFlight.size).toBe(0);
+    expect(await time.run(Promise.all(closes))).toEqual(['EIO', 'EIO']);
+    await time.run(cache.pages.close(kernel.task));
+    expect(kernel.meminfo().dirty).toBe(0);
+    checkKernel(kernel);
+    expect(await time.run(kernel.shutdown())).toEqual(CLEAN);
+    checkNothingHeld(kernel);
+  });
+
+  it('reports that cutting off failed', async () => {
+    const { time, kernel } = await boot('1MiB');
+    const parts = { memory: kernel.memory, spaces: kernel.spaces, aging: kernel.reclaim.policy };
+    const pages = new PageCache(parts, 'stubborn', {
+      sizeBytes: MIB,
+      readFolio: () => 0,
+      writepages: () => 0,
+      sync: () => 0,
+      cutOff: () => Promise.reject(new KernelError('ENXIO', 'no such line')),
+    });
+    const abort = new AbortController();
+    abort.abort();
+    expect(await pages.close(kernel.task.withSignal(abort.signal))).toBe(-Errno.ENXIO);
+    expect(await time.run(kernel.shutdown())).toEqual(CLEAN);
   });
 
   it('of a device that has gone silent ends with the shutdown, with EIO and nothing leaked', async () => {

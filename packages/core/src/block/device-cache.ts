@@ -51,10 +51,10 @@ export class DeviceCache {
   readonly #io: DeviceIo;
   readonly #device: BlockDevice;
   readonly #task: TaskContext;
-  #isClosed = false;
+  #closing: Promise<void> | null = null;
   #closed: () => void = () => {};
 
-  /** Holds the device until it is closed. @throws KernelError EBUSY if somebody has it, EINVAL for one smaller than a page, ENOMEM. */
+  /** Holds the device until it is closed. @throws KernelError EBUSY if somebody has it, EINVAL for one smaller than a page, EFBIG beyond 2^44 bytes, ENOMEM. */
   constructor(
     parts: PageCacheParts,
     task: TaskContext,
@@ -67,14 +67,17 @@ export class DeviceCache {
     this.#task = task;
     this.#device = device;
     device.hold('a cache');
+    let io: DeviceIo | null = null;
     try {
       hook.prepare?.(device);
-      this.#io = new DeviceIo(parts.memory, device, READ_UNITS);
+      io = new DeviceIo(parts.memory, device, READ_UNITS);
+      this.#pages = new PageCache(parts, `cache of ${device.name}`, new DeviceOperations(device, hook, io, node));
     } catch (error) {
+      io?.release();
       device.unhold();
       throw error;
     }
-    this.#pages = new PageCache(parts, `cache of ${device.name}`, new DeviceOperations(device, hook, this.#io, node));
+    this.#io = io;
   }
 
   /** Has `closed` called when this is closed. */
@@ -111,10 +114,13 @@ export class DeviceCache {
     this.#unwrap(await this.#pages.sync(this.#task), 'sync');
   }
 
-  /** Syncs and gives the memory back; twice is fine. @throws KernelError if the last sync failed; the memory is given back all the same. */
-  async close(): Promise<void> {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
+  /** Syncs and gives the memory back; twice is fine. @throws KernelError if writing failed; the memory is given back all the same. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
     const status = await this.#pages.close(this.#task);
     this.#io.release();
     this.#device.unhold();

@@ -11,17 +11,17 @@
  *
  * | | read | write | writeback | reclaim |
  * |---|---|---|---|---|
- * | read (miss) | one reads a page, the others wait for it | waits for the read unless it fills the page | – | page has a reference |
+ * | read (miss) | one reads a page, the others wait for it | waits for the read | – | page has a reference |
  * | write | – | one page, one step; last one wins | sets DIRTY: written again | page is dirty: kept |
  * | writeback | none: the page stays readable | – | one a page; the second waits for the next round | page is under writeback: kept |
  *
- * A write-back error is kept and reported once, by the next `sync`; the page stays dirty and is tried again. Reclaim tries 16 times in a
+ * A write-back error is kept and reported once, by the next `sync`, which tries every dirty page all the same; what fails stays dirty. Reclaim tries 16 times in a
  * row at most, or it would never rest beside a device that is gone.
  */
-import { Errno, type NegErrno } from '../base/errno.js';
+import { Errno, errnoOf, KernelError, type NegErrno } from '../base/errno.js';
 import { isPromise, type MaybePromise } from '../base/maybe-promise.js';
 import { PAGE_SIZE } from '../base/size.js';
-import { XaMark, XArray } from '../base/xarray.js';
+import { XA_MAX_INDEX, XaMark, XArray } from '../base/xarray.js';
 import type { Pfn } from '../mm/arena.js';
 import { type Cell, CellTag, cellValue, frameCell, tagOf } from '../mm/cell.js';
 import { PG } from '../mm/frame-table.js';
@@ -48,6 +48,8 @@ export interface AddressSpaceOperations {
   cutOff(): Promise<void>;
 }
 
+/** Most bytes of a backing, 2^44: an index is a u32. */
+const SIZE_MAX_BYTES = (XA_MAX_INDEX + 1) * PAGE_SIZE;
 /** Pages of one write. */
 const RUN_PAGES = 32;
 /** Runs being written at once. */
@@ -64,6 +66,8 @@ const DROP_LEAST = 64;
 
 /** One write in flight. */
 class Run {
+  /** Runs are numbered as they begin; 0 while there is none. */
+  serial = 0;
   index = 0;
   count = 0;
   readonly pfns = new Uint32Array(RUN_PAGES);
@@ -84,7 +88,8 @@ export class PageCache implements AddressSpace {
   readonly #aging: PageAging;
   readonly #ops: AddressSpaceOperations;
   readonly #pages: XArray;
-  readonly #spareRuns: Run[] = [];
+  readonly #runs = Array.from({ length: RUNS_MAX }, () => new Run());
+  readonly #spareRuns = [...this.#runs];
   /** Woken when a write ends, and when the last user goes. */
   readonly #idle: WaitQueue;
   /** Queues of those who wait for a page being read, by index; made when somebody waits. */
@@ -92,17 +97,24 @@ export class PageCache implements AddressSpace {
   readonly #writeTask: TaskContext;
   #nrPages = 0;
   #nrDirty = 0;
+  /** No page beyond it was ever dirty. */
+  #highestDirtied = -1;
+  #nrRunsBegun = 0;
   /** Calls that hold a page, or wait for one. */
   #nrUsers = 0;
   #writeError: 0 | NegErrno = 0;
   #failuresInARow = 0;
   #isClosed = false;
+  #closing: Promise<0 | NegErrno> | null = null;
 
+  /** @throws KernelError EFBIG for a backing of more than 2^44 bytes, ENFILE. */
   constructor(
     parts: PageCacheParts,
     readonly name: string,
     ops: AddressSpaceOperations,
   ) {
+    if (ops.sizeBytes > SIZE_MAX_BYTES)
+      throw new KernelError('EFBIG', `${name}: ${ops.sizeBytes} bytes are too many, a page cache can index ${SIZE_MAX_BYTES} (2^44)`);
     this.#memory = parts.memory;
     this.#spaces = parts.spaces;
     this.#aging = parts.aging;
@@ -110,7 +122,6 @@ export class PageCache implements AddressSpace {
     this.#pages = new XArray(parts.memory.xarrayNodes);
     this.#idle = new WaitQueue({ kind: 'writeback', name });
     this.#writeTask = TaskContext.root(`flusher ${name}`).asReclaimer();
-    for (let i = 0; i < RUNS_MAX; i++) this.#spareRuns.push(new Run());
     parts.spaces.add(this);
   }
 
@@ -301,6 +312,7 @@ export class PageCache implements AddressSpace {
     if ((frames.flags[pfn] & PG.DIRTY) !== 0) return;
     frames.flags[pfn] |= PG.DIRTY;
     this.#pages.setMark(index, XaMark.DIRTY);
+    if (index > this.#highestDirtied) this.#highestDirtied = index;
     this.#nrDirty++;
     fileCounts.nrDirty++;
     counters.nr_dirtied++;
@@ -336,25 +348,34 @@ export class PageCache implements AddressSpace {
 
   #writeBack(nrPages: number): number {
     let started = 0;
-    let index = 0;
-    while (started < nrPages) {
-      index = this.#pages.findNext(index, XaMark.DIRTY);
+    for (let index = 0; started < nrPages && this.#spareRuns.length > 0; ) {
+      index = this.#nextToWrite(index);
       if (index < 0) break;
-      const pfn = this.lookup(index);
-      if ((this.#memory.frames.flags[pfn] & PG.WRITEBACK) !== 0) {
-        index++;
-        continue;
-      }
-      const run = this.#spareRuns.pop();
-      if (run === undefined) break;
-      this.#fillRun(run, index);
-      index += run.count;
-      started += run.count;
-      const status = this.#ops.writepages(this.#writeTask, run.index, run.pfns, 0, run.count);
-      if (isPromise(status)) void status.then((ended) => this.#runEnded(run, ended));
-      else this.#runEnded(run, status);
+      const count = this.#beginRun(index);
+      index += count;
+      started += count;
     }
     return started;
+  }
+
+  /** The first page from `index` on that is dirty and not being written, or -1. */
+  #nextToWrite(index: number): number {
+    const { flags } = this.#memory.frames;
+    let next = this.#pages.findNext(index, XaMark.DIRTY);
+    while (next >= 0 && (flags[this.lookup(next)] & PG.WRITEBACK) !== 0) next = this.#pages.findNext(next + 1, XaMark.DIRTY);
+    return next;
+  }
+
+  /** Begins to write dirty pages from `index` on; there is a spare run. @returns how many. */
+  #beginRun(index: number): number {
+    const run = this.#spareRuns.pop() as Run;
+    run.serial = ++this.#nrRunsBegun;
+    this.#fillRun(run, index);
+    const { count } = run;
+    const status = this.#ops.writepages(this.#writeTask, run.index, run.pfns, 0, count);
+    if (isPromise(status)) void status.then((ended) => this.#runEnded(run, ended));
+    else this.#runEnded(run, status);
+    return count;
   }
 
   /** Gathers dirty pages with consecutive indexes; they are clean before their write begins. */
@@ -394,9 +415,10 @@ export class PageCache implements AddressSpace {
       counters.nr_written += run.count;
       this.#failuresInARow = 0;
     } else {
-      this.#writeError = status;
+      this.#writeError ||= status;
       this.#failuresInARow++;
     }
+    run.serial = 0;
     this.#spareRuns.push(run);
     this.#idle.wakeAll();
     fileCounts.written.wakeAll();
@@ -404,21 +426,41 @@ export class PageCache implements AddressSpace {
   }
 
   /**
-   * Writes every page that is dirty now and makes it durable.
+   * Writes every page that is dirty now, each tried once, and makes it durable. What becomes dirty meanwhile need not be written.
    * @returns 0, or the first write-back error since the last sync; it is reported once, and the pages stay dirty.
    */
   async sync(task: TaskContext): Promise<0 | NegErrno> {
     this.#failuresInARow = 0;
-    while (this.#nrDirty > 0 || this.#spareRuns.length < RUNS_MAX) {
-      if (this.#writeError !== 0) break;
-      this.#writeBack(this.#nrDirty);
-      if (this.#spareRuns.length === RUNS_MAX) continue;
-      const woken = await this.#idle.wait(task);
-      if (woken < 0) return woken;
-    }
+    const ended = await this.#writeDirty(task);
+    if (ended < 0) return ended;
     const failed = this.#writeError;
     this.#writeError = 0;
     return failed !== 0 ? failed : this.#ops.sync(task);
+  }
+
+  /**
+   * One ascending pass over the dirty pages. Runs of before end first: a page they write may be dirty anew. A page that the pass finds
+   * being written is so since the call began, with what it was to write.
+   * @returns 0, or the errno of the task's signal.
+   */
+  async #writeDirty(task: TaskContext): Promise<0 | NegErrno> {
+    const last = this.#highestDirtied;
+    let status = await this.#runsEnded(task);
+    for (let index = 0; status === 0; ) {
+      index = this.#nextToWrite(index);
+      if (index < 0 || index > last) return this.#runsEnded(task);
+      if (this.#spareRuns.length > 0) index += this.#beginRun(index);
+      else status = await this.#idle.wait(task);
+    }
+    return status;
+  }
+
+  /** Waits for the runs begun so far, not for later ones. @returns 0, or the errno of the task's signal. */
+  async #runsEnded(task: TaskContext): Promise<0 | NegErrno> {
+    const latest = this.#nrRunsBegun;
+    let status = 0;
+    while (status === 0 && this.#runs.some(({ serial }) => serial > 0 && serial <= latest)) status = await this.#idle.wait(task);
+    return status;
   }
 
   evict(pfn: Pfn, shadow: Cell): void {
@@ -442,21 +484,33 @@ export class PageCache implements AddressSpace {
   }
 
   /**
-   * Writes what is dirty, then gives every page and node back; calls under way end first. If the task's signal aborts, what is in flight
-   * is cut off.
-   * @returns the status of the last sync.
+   * Refuses calls from now on (-EBADF), lets those under way end, writes what is dirty, then gives every page and node back. What fails
+   * is tried once more before it is dropped. If the task's signal aborts, what is in flight is cut off. Twice is fine.
+   * @returns 0, or the first error: of the first sync, or of the cutting off.
    */
-  async close(task: TaskContext): Promise<0 | NegErrno> {
-    if (this.#isClosed) return 0;
-    const cutOff = (): void => void this.#ops.cutOff();
+  close(task: TaskContext): Promise<0 | NegErrno> {
+    this.#closing ??= this.#close(task);
+    return this.#closing;
+  }
+
+  async #close(task: TaskContext): Promise<0 | NegErrno> {
+    this.#isClosed = true;
+    let cutting: Promise<0 | NegErrno> = Promise.resolve(0);
+    const cutOff = (): void => {
+      cutting = this.#ops.cutOff().then(() => 0, errnoOf);
+    };
     if (task.checkSignal() !== 0) cutOff();
     else task.signal?.addEventListener('abort', cutOff, { once: true });
+    const patient = task.withSignal(null);
+    while (this.#nrUsers > 0) await this.#idle.wait(patient);
     const status = await this.sync(task);
-    this.#isClosed = true;
-    while (this.#spareRuns.length < RUNS_MAX || this.#nrUsers > 0) await this.#idle.wait(task.withSignal(null));
+    if (status !== 0 && task.checkSignal() === 0) await this.sync(task);
+    while (this.#spareRuns.length < RUNS_MAX) await this.#idle.wait(patient);
     task.signal?.removeEventListener('abort', cutOff);
     const { allocator, fileCounts } = this.#memory;
     fileCounts.nrDirty -= this.#nrDirty;
+    this.#nrDirty = 0;
+    this.#nrPages = 0;
     this.#pages.clear((_index, cell) => {
       if (tagOf(cell) !== CellTag.FRAME) return;
       const pfn = cellValue(cell);
@@ -464,6 +518,6 @@ export class PageCache implements AddressSpace {
       allocator.freePage(pfn);
     });
     this.#spaces.remove(this);
-    return status;
+    return status || cutting;
   }
 }
