@@ -20,6 +20,7 @@ import {
   frameCell,
   Gfp,
   type Memory,
+  type NegErrno,
   type PinnedFile,
   PG,
   type Pfn,
@@ -73,9 +74,12 @@ export class SwapArea implements AddressSpace {
   isGone = false;
   /** When its device failed whatever it was given; null: it takes pages. */
   #failedAtMs: number | null = null;
+  /** What its device answered when it failed last; 0 if it never did. */
+  failure: NegErrno = 0;
 
   /** Its device fails whatever it is given: it takes no new pages for a while, then is tried again. */
-  fail(): void {
+  fail(status: NegErrno): void {
+    this.failure = status;
     this.#failedAtMs = this.#clock.nowMs();
   }
 

@@ -8,6 +8,8 @@ import {
   type BlockDevice,
   entryArea,
   entrySlot,
+  Errno,
+  errnoName,
   errorFrom,
   type Kernel,
   KernelError,
@@ -26,6 +28,7 @@ import {
   type SwapEntry,
   type SwapOnOptions,
   type SwapSubsystem,
+  WRITE_AGAIN,
   type WaitParty,
   type WriteoutNode,
 } from '@tidemark/core';
@@ -110,7 +113,10 @@ export class SwapManager implements SwapSubsystem {
     if (this.#turns.length === 0 || this.nrFreeSlots > 0) return null;
     const failed = this.#turns.find(({ area }) => area.hasFailed);
     if (failed === undefined) return new KernelError('ENOSPC', 'swap is full and nothing can be freed');
-    return new KernelError('EIO', `swap area ${failed.area.name} has failed and takes no more pages, and nothing else can be freed`);
+    const { name, failure } = failed.area;
+    const why = failure === WRITE_AGAIN ? 'its server keeps losing what it acknowledged' : errnoName(failure);
+    const code = failure === -Errno.ENOSPC ? 'ENOSPC' : 'EIO';
+    return new KernelError(code, `swap area ${name} has failed (${why}) and takes no more pages for now, and nothing else can be freed`);
   }
 
   areaOf(entry: SwapEntry): SwapArea {

@@ -147,7 +147,7 @@ export class SwapWriter {
     if (status === 0) {
       this.#parts.memory.counters.pswpout += run.count;
       for (let i = 0; i < run.count; i++) this.#acknowledged(run.pfns[i], run.nrLosses);
-    } else this.#failed(run.pfns[0], run.slot);
+    } else this.#failed(run.pfns[0], run.slot, status);
     this.#runDone(run);
   }
 
@@ -155,14 +155,14 @@ export class SwapWriter {
     for (let i = 0; i < run.count; i++) {
       const nrLosses = this.#nrLosses;
       if (this.#area.hasFailed) {
-        this.#failed(run.pfns[i], run.slot + i); // no use trying each: every try may take its device's time limit
+        this.#failed(run.pfns[i], run.slot + i, this.#area.failure); // no use trying each: every try may take its device's time limit
         continue;
       }
       const status = await this.#area.pinned.swapOut(this.#parts.task, run.slot + i, run.pfns, i, 1);
       if (status === 0) {
         this.#parts.memory.counters.pswpout++;
         this.#acknowledged(run.pfns[i], nrLosses);
-      } else this.#failed(run.pfns[i], run.slot + i);
+      } else this.#failed(run.pfns[i], run.slot + i, status);
     }
     this.#runDone(run);
   }
@@ -190,11 +190,11 @@ export class SwapWriter {
   }
 
   /** The area takes no more pages for a while. */
-  #fail(): void {
+  #fail(status: NegErrno): void {
     if (!this.#area.hasFailed && this.#parts.trace.enabled) {
       this.#parts.trace.emit('swap', { area: this.#area.name, state: 'failed', detail: 0 });
     }
-    this.#area.fail();
+    this.#area.fail(status);
   }
 
   /** What was given to the device is as safe as it gets: if the area had failed, it has no longer. */
@@ -210,14 +210,14 @@ export class SwapWriter {
   }
 
   /** The slot cannot be written: the page stays in memory and gets another one next time. */
-  #failed(pfn: Pfn, slot: number): void {
+  #failed(pfn: Pfn, slot: number, status: NegErrno): void {
     const { frames, counters } = this.#parts.memory;
     counters.swpout_error++;
     frames.flags[pfn] |= PG.DIRTY | PG.ERROR;
     this.#area.leaveCache(slot, pfn, 0);
     this.#suspects.push(slot);
     if (this.#area.hasFailed || this.#suspects.length >= WRITE_FAILURES_MAX) {
-      this.#fail();
+      this.#fail(status);
       for (const suspect of this.#suspects.splice(0)) this.#area.freeSlot(suspect);
     }
     this.#end(pfn);
@@ -258,7 +258,7 @@ export class SwapWriter {
       this.#nrLosses++;
       if (isLost) counters.swpout_again += count + pending;
       else counters.swpout_error += count + pending;
-      if (++this.#flushFailures >= (isLost ? FLUSH_LOSSES_MAX : FLUSH_FAILURES_MAX)) this.#fail();
+      if (++this.#flushFailures >= (isLost ? FLUSH_LOSSES_MAX : FLUSH_FAILURES_MAX)) this.#fail(status);
       this.#endAll(this.#pending, pending);
     }
     this.#endAll(this.#flushing, count);
