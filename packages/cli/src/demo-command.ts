@@ -1,10 +1,11 @@
 /**
  * `tidemark demo`: the real thing end to end, and its report.
  */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { formatReport } from './demo/report.js';
 import { runDemo } from './demo/run.js';
-import { choiceOption, countOption, sizeOption } from './grammar.js';
+import { choiceOption, countOption, pathOption, sizeOption } from './grammar.js';
+import { UsageError } from './outcome.js';
 import { createProgress } from './progress.js';
 
 const EXAMPLES = `
@@ -33,10 +34,15 @@ export function demoCommand(program: Command): void {
     .command('demo')
     .description('Hold a working set much larger than memory, swap it out over a real connection, and get every byte back')
     .option('--stack <name>', 'what to swap on: nbd', choiceOption('--stack', ['nbd']), 'nbd')
-    .option('--memory <size>', 'page memory of the kernel', sizeOption('--memory'), 8 * 2 ** 20)
-    .option('--working-set <size>', 'bytes to hold', sizeOption('--working-set'), 128 * 2 ** 20)
-    .option('--input <path>', 'file whose bytes come first (default: the running node, if larger than 32 MiB); the rest is derived')
+    .addOption(sizeOption('--memory', 'page memory of the kernel', 8 * 2 ** 20))
+    .addOption(sizeOption('--working-set', 'bytes to hold', 128 * 2 ** 20))
+    .option(
+      '--input <path>',
+      'file whose bytes come first (default: the running node, if larger than 32 MiB); the rest is derived',
+      pathOption('--input'),
+    )
     .option('--seed <n>', 'seed of derived data and of the order', countOption('--seed', 2 ** 32 - 1), 1)
+    .addOption(new Option('--policy <name>').hideHelp().argParser(noPolicies))
     .option('--json', 'print the report as one JSON object')
     .addHelpText('after', EXAMPLES)
     .action(async (words: Words) => {
@@ -46,4 +52,8 @@ export function demoCommand(program: Command): void {
       );
       process.stdout.write(words.json ? `${JSON.stringify(report)}\n` : formatReport(report));
     });
+}
+
+function noPolicies(word: string): never {
+  throw new UsageError(`--policy ${JSON.stringify(word)}: there is no choice of policies yet; it comes in a later version`);
 }

@@ -1,12 +1,31 @@
 /**
  * The words every verb shares: SIZE, counts, and `[NAME=]DEVICE`. A word that is none throws, naming the option and the word.
  */
-import { parseSize } from '@tidemark/core';
+import { formatSize, KernelError, parseSize } from '@tidemark/core';
+import { Option } from 'commander';
 import { UsageError } from './outcome.js';
 
-/** Parses a SIZE for an option: `--memory 8MiB`. @throws KernelError EINVAL. */
-export function sizeOption(option: string): (word: string) => number {
-  return (word) => parseSize(word, option);
+/** The option `NAME <size>`, as in `--memory 8MiB`. A word that is no SIZE throws KernelError EINVAL. */
+export function sizeOption(name: string, description: string, defaultBytes: number): Option {
+  return new Option(`${name} <size>`, description)
+    .argParser((word) => parseSize(word, name))
+    .default(defaultBytes, formatSize(defaultBytes));
+}
+
+/** Takes text that can be printed. @throws KernelError EINVAL for control characters. */
+export function textOption(option: string): (word: string) => string {
+  return (word) => {
+    if (/\p{Cc}/u.test(word)) throw new KernelError('EINVAL', `${option} ${JSON.stringify(word)} has control characters`);
+    return word;
+  };
+}
+
+/** Takes a path. */
+export function pathOption(option: string): (word: string) => string {
+  return (word) => {
+    if (word === '') throw new UsageError(`${option} is empty; want a path`);
+    return word;
+  };
 }
 
 /** Parses a whole number from 0 to `max`. */

@@ -2,12 +2,13 @@
  * The `tidemark` command. `main` runs one command line and returns its exit code; `bin/tidemark.js` hands it the process's own.
  *
  *     0        done
- *     1        the job failed: bytes that do not verify, or a bug
+ *     1        the job failed: bytes that do not verify, a stdout that cannot be written, or a bug
  *     2        bad usage or bad input, from a mistyped option to a server that does not answer: one line on stderr
- *     128 + n  ended by signal n
+ *     128 + n  ended by signal n; 141 (SIGPIPE) also if the reader of stdout or stderr went away
  *
  * @packageDocumentation
  */
+import fs from 'node:fs';
 import { isKernelError } from '@tidemark/core';
 import { Command, CommanderError } from 'commander';
 import { demoCommand } from './demo-command.js';
@@ -26,6 +27,8 @@ Examples:
 Devices: mem:SIZE, file:PATH or a bare PATH, nbd://HOST:PORT/EXPORT, nbd+unix:///EXPORT?socket=PATH.
 Sizes: bytes, or a whole number with KiB, MiB, GiB, TiB (K, M, G, T mean the same).`;
 
+export { endOnStreamFailure } from './outcome.js';
+
 /** Runs one command line, without `node` and script name. */
 export async function main(argv: readonly string[]): Promise<ExitCode> {
   const program = createProgram();
@@ -33,6 +36,10 @@ export async function main(argv: readonly string[]): Promise<ExitCode> {
     await program.parseAsync(argv, { from: 'user' });
     return ExitCode.DONE;
   } catch (error) {
+    if (error instanceof CommanderError && error.code === 'commander.help' && error.exitCode !== 0) {
+      const group = program.commands.find((command) => command.name() === argv[0]);
+      return complain(`no verb; see tidemark ${group === undefined ? '' : `${group.name()} `}--help`, ExitCode.BAD_INPUT);
+    }
     if (error instanceof CommanderError) return error.exitCode === 0 ? ExitCode.DONE : ExitCode.BAD_INPUT; // it has printed its line
     if (error instanceof UsageError || isKernelError(error)) return complain(error.message, ExitCode.BAD_INPUT);
     if (error instanceof JobFailed) return complain(error.message, ExitCode.FAILED);
@@ -43,14 +50,22 @@ export async function main(argv: readonly string[]): Promise<ExitCode> {
 function createProgram(): Command {
   const program = new Command('tidemark')
     .description('The memory-reclaim and storage half of a kernel: its demo, its servers, its tools')
+    .version(version(), '--version', 'print the version')
     .exitOverride()
-    .configureOutput({ outputError: (text) => complain(text.replace(/^error: /, ''), ExitCode.BAD_INPUT) })
+    .configureOutput({
+      writeErr: () => {}, // the help that commander shows for a missing verb; main has a line for it
+      outputError: (text) => complain(text.replace(/^error: /, ''), ExitCode.BAD_INPUT),
+    })
     .addHelpText('after', EXAMPLES);
   demoCommand(program);
   serveCommand(program);
   swapCommand(program);
   reservesCommand(program);
   return program;
+}
+
+function version(): string {
+  return JSON.parse(fs.readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version;
 }
 
 /** One line on stderr (a bug has its stack, too). */

@@ -1,9 +1,11 @@
 /**
- * How a command ends: exit codes, the two errors that choose one, and what is tidied up when a signal comes.
+ * How a command ends: exit codes, the two errors that choose one, what is tidied up on every way out, and what becomes of a write to
+ * stdout or stderr that fails.
  *
  * A `KernelError` is the world's doing (a device, a server, a budget, a word nobody understands) and means bad input.
  */
 import os from 'node:os';
+import { reasonOf } from './host-error.js';
 
 /** Exit codes of every verb. Signal n adds 128 + n. */
 export const ExitCode = { DONE: 0, FAILED: 1, BAD_INPUT: 2 } as const;
@@ -18,27 +20,58 @@ export class JobFailed extends Error {}
 const SIGNALS = ['SIGHUP', 'SIGINT', 'SIGTERM'] as const;
 
 /**
- * Until the returned function is called, SIGHUP, SIGINT and SIGTERM run `cleanUp`, which must be synchronous, and end the process with
- * 128 + n. For verbs that have nothing to drain.
+ * Until the returned function is called, `cleanUp` runs however the process ends; it must be synchronous. SIGHUP, SIGINT and SIGTERM
+ * end it with 128 + n. For verbs that have nothing to drain.
  */
-export function endOnSignal(cleanUp: () => void): () => void {
-  const end = (signal: NodeJS.Signals): void => {
-    cleanUp();
-    process.exit(128 + os.constants.signals[signal]);
-  };
+export function onWayOut(cleanUp: () => void): () => void {
+  const end = (signal: NodeJS.Signals): void => process.exit(128 + os.constants.signals[signal]);
+  process.on('exit', cleanUp);
   for (const signal of SIGNALS) process.on(signal, end);
   return () => {
+    process.off('exit', cleanUp);
     for (const signal of SIGNALS) process.off(signal, end);
   };
 }
 
-/** Ends when SIGTERM or SIGINT comes; for verbs that stay in the foreground and drain. A second one ends the process at once. */
+/** Set while a verb that drains is at work: tells it to. */
+let stopVerb: (() => void) | null = null;
+
+/**
+ * Ends when SIGHUP, SIGINT or SIGTERM comes, or a stream fails; for verbs that stay in the foreground and drain. A second signal ends
+ * the process at once.
+ */
 export function untilStopped(): Promise<void> {
   return new Promise((resolve) => {
     const stop = (): void => {
-      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, stop);
+      for (const signal of SIGNALS) process.off(signal, stop);
       resolve();
     };
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, stop);
+    for (const signal of SIGNALS) process.on(signal, stop);
+    stopVerb = stop;
   });
+}
+
+/**
+ * From now on a write that fails ends the process: 128 + SIGPIPE if the reader of stdout or stderr has gone, 1 for any other failure of
+ * stdout. Other failures of stderr are ignored, the command goes on without it. A verb that drains is let drain first.
+ */
+export function endOnStreamFailure(): void {
+  const readerGone = 128 + os.constants.signals.SIGPIPE;
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') return endWith(readerGone);
+    if (process.exitCode === undefined || process.exitCode === ExitCode.DONE) {
+      process.stderr.write(`tidemark: cannot write to stdout: ${reasonOf(error)}\n`);
+    }
+    endWith(ExitCode.FAILED);
+  });
+  process.stderr.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') endWith(readerGone);
+  });
+}
+
+/** Ends the process with `code`: after the drain of a verb that has one (whose `exitCode` this is then), else at once. */
+function endWith(code: number): void {
+  if (process.exitCode === undefined || process.exitCode === ExitCode.DONE) process.exitCode = code;
+  if (stopVerb === null) process.exit();
+  stopVerb();
 }

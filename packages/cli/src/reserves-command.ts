@@ -8,6 +8,7 @@ import { nbd } from '@tidemark/nbd/host';
 import { swap } from '@tidemark/swap';
 import type { Command } from 'commander';
 import { sizeOption } from './grammar.js';
+import { UsageError } from './outcome.js';
 import { STACKS, startNbdStack, withTemporaryFolder } from './stack.js';
 
 const RESERVES_EXAMPLES = `
@@ -39,16 +40,25 @@ export function reservesCommand(program: Command): void {
       .command(name)
       .description(description)
       .argument('<stack>', `${STACKS.join(', ')}, or a DEVICE: mem:SIZE, file:PATH or a bare PATH, nbd://HOST:PORT/EXPORT`)
-      .option('--memory <size>', 'page memory of the kernel', sizeOption('--memory'), 8 * 2 ** 20)
-      .option('--working-set <size>', 'what a named stack is to hold', sizeOption('--working-set'), 128 * 2 ** 20)
+      .addOption(sizeOption('--memory', 'page memory of the kernel', 8 * 2 ** 20))
+      .addOption(sizeOption('--working-set', 'what a named stack is to hold', 128 * 2 ** 20))
       .option('--json', 'print one JSON object')
       .addHelpText('after', examples);
-  verb('reserves', 'Show what a stack sets aside, node by node', RESERVES_EXAMPLES).action((stack: string, words: Words) =>
-    withStack(stack, words, (kernel) => {
-      const plan = kernel.reserves.explain();
-      return words.json ? JSON.stringify(plan) : formatPlan(plan);
-    }),
-  );
+  verb('reserves', 'Show what a stack sets aside, node by node', RESERVES_EXAMPLES)
+    .usage('[options] <stack>') // without the hidden verb
+    .action((stack: string, words: Words) =>
+      withStack(stack, words, (kernel) => {
+        const plan = kernel.reserves.explain();
+        return words.json ? JSON.stringify(plan) : formatPlan(plan);
+      }),
+    )
+    .command('plan', { hidden: true })
+    .argument('[words...]')
+    .allowUnknownOption()
+    .helpOption(false)
+    .action(() => {
+      throw new UsageError('reserves plan: the dry run is not built yet (a file of that name is ./plan)');
+    });
   verb('graph', 'Show who needs whom to write a page out', GRAPH_EXAMPLES)
     .option('--dot', "print it in Graphviz' language")
     .action((stack: string, words: Words) =>
@@ -71,10 +81,7 @@ async function withStack(stack: string, words: Words, show: (kernel: Kernel) => 
     }
   };
   if (stack !== 'nbd') return work(() => kernel.openBlockDevice(stack, { readOnly: true }));
-  return withTemporaryFolder(
-    () => {},
-    (folder) => work(() => startNbdStack(kernel, folder, words.workingSet)),
-  );
+  return withTemporaryFolder((folder) => work(() => startNbdStack(kernel, folder, words.workingSet)));
 }
 
 /** The plan as a table, top node first, with what stands under each. */

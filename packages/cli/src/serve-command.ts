@@ -1,7 +1,7 @@
 /**
  * `tidemark serve nbd`: exports block devices until it is told to stop.
  *
- * Prints `listening URI` when ready and stays in the foreground. SIGTERM and SIGINT drain: what was asked for is answered, devices are
+ * Prints `listening URI` when ready and stays in the foreground. SIGTERM, SIGINT and SIGHUP drain: what was asked for is answered, devices are
  * flushed and closed, exit 0.
  */
 import { type BlockDevice, formatSize, Kernel } from '@tidemark/core';
@@ -40,7 +40,7 @@ export function serveCommand(program: Command): void {
     .option('--listen <address>', 'HOST:PORT, :PORT (loopback) or unix:PATH; port 0 takes a free one', '127.0.0.1:10809')
     .option('--export <name>', 'name of the device that is given without NAME=', '')
     .option('--read-only', 'refuse writes; the devices are opened read-only')
-    .option('--memory <size>', 'page memory of the kernel that serves', sizeOption('--memory'), 128 * 2 ** 20)
+    .addOption(sizeOption('--memory', 'page memory of the kernel that serves', 128 * 2 ** 20))
     .option('--json', 'print what is served as one JSON object')
     .addHelpText('after', EXAMPLES)
     .action(serveNbd);

@@ -6,7 +6,7 @@ import { host } from '@tidemark/core/host';
 import { nbd } from '@tidemark/nbd/host';
 import { formatSwap, readSwapHeader, type SwapHeader, swap } from '@tidemark/swap';
 import type { Command } from 'commander';
-import { sizeOption } from './grammar.js';
+import { sizeOption, textOption } from './grammar.js';
 
 const INIT_EXAMPLES = `
 Examples:
@@ -41,13 +41,13 @@ export function swapCommand(program: Command): void {
       .command(name)
       .description(description)
       .argument('<device>', 'mem:SIZE, file:PATH or a bare PATH, nbd://HOST:PORT/EXPORT')
-      .option('--memory <size>', 'page memory of the kernel that does it', sizeOption('--memory'), 8 * 2 ** 20)
+      .addOption(sizeOption('--memory', 'page memory of the kernel that does it', 8 * 2 ** 20))
       .option('--json', 'print the header as one JSON object')
       .addHelpText('after', examples);
   verb('init', 'Write a fresh swap header', INIT_EXAMPLES)
-    .option('--label <text>', 'label, at most 15 bytes')
+    .option('--label <text>', 'label, at most 15 bytes', textOption('--label'))
     .option('--uuid <uuid>', 'uuid (default: a random one)')
-    .option('--force', 'overwrite what looks like something else')
+    .option('--force', 'overwrite the image of a suspended machine')
     .action((device: string, words: InitWords) =>
       withDevice(device, words, false, async (kernel, opened) => {
         const { label, uuid, force } = words;

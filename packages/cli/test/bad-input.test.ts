@@ -64,12 +64,16 @@ describe('words', () => {
     ['demo --memory', /--memory <size>.*argument missing/],
     ['demo --memory 8QiB', /--memory "8QiB" is not a size/],
     ['demo --memory 1.5MiB', /--memory "1.5MiB" is not a size/],
-    ['demo --memory 0', /--memory "0" is not a size/],
+    ['demo --memory 0', /--memory "0" is nothing/],
     ['demo --working-set lots', /--working-set "lots" is not a size/],
     ['demo --seed -1', /--seed/],
     ['demo --seed x', /--seed "x" is not a whole number/],
     ['demo --stack ext3', /--stack "ext3" does not exist; there is nbd/],
-    ['demo --policy composed', /unknown option '--policy'/],
+    ['demo --policy composed', /--policy "composed": there is no choice of policies yet/],
+    ['demo --input ', /--input is empty; want a path/],
+    ['reserves plan', /the dry run is not built yet/],
+    ['reserves plan nbd --memory 8MiB --what', /the dry run is not built yet/],
+    ['graph plan', /ENOENT.*plan/],
     ['serve nbd', /missing required argument 'device'/],
     ['serve nbd a=', /names no device/],
     ['serve nbd a=@zeroes.img a=@tiny.img', /two devices would be exported as "a"/],
@@ -78,10 +82,12 @@ describe('words', () => {
     ['swap info mem:64MiB --memory 8QiB', /--memory "8QiB" is not a size/],
   ])('%s', async (line, reason) => expect(await refused(line.split(' '))).toMatch(reason));
 
-  it.each([[''], ['serve'], ['swap']])('no verb at all: tidemark %s', async (line) => {
-    expect(await main(line.split(' ').filter((word) => word !== ''))).toBe(2);
-    expect(stdout).toBe('');
-    expect(stderr).toContain(`Usage: tidemark ${line}`.trim());
+  it.each([[[]], [['serve']], [['swap']]])('no verb at all: tidemark %s', async (words) => {
+    expect(await refused(words)).toBe(`tidemark: no verb; see ${['tidemark', ...words, '--help'].join(' ')}\n`);
+  });
+
+  it('a label that cannot be printed', async () => {
+    expect(await refused(['swap', 'init', 'mem:1MiB', '--label', 'a\nb'])).toMatch(/EINVAL: --label "a\\nb" has control characters/);
   });
 });
 
@@ -107,7 +113,7 @@ describe('devices', () => {
     ['serve nbd mem:1MiB --listen unix:', /EINVAL.*path/],
     ['serve nbd mem:1MiB --listen unix:@no/such/folder', /(ENOENT|EACCES).*no\/such\/folder/],
     ['demo --memory 64KiB', /ENOMEM.*\d+ [KM]iB/],
-    ['demo --input @missing.bin', /ENOENT.*missing\.bin/],
+    ['demo --input @missing.bin', /: ENOENT: cannot open input [^ ]*missing\.bin: no such file or directory\n$/],
     ['demo --input @', /EISDIR/],
   ])('%s', async (line, reason) => expect(await refused(line.split(' '))).toMatch(reason));
 
@@ -122,6 +128,30 @@ describe('devices', () => {
     expect(await refused(['swap', 'init', '@zeroes.img'])).toMatch(/EBUSY.*zeroes\.img/);
     server.child.kill('SIGTERM');
     expect((await server.ended).code).toBe(0);
+  });
+});
+
+describe('what the host cannot give the demo', () => {
+  afterEach(() => vi.unstubAllEnvs());
+
+  it.each(['8191TiB', String(Number.MAX_SAFE_INTEGER)])('a swap file of %s', async (size) => {
+    const temporary = fs.mkdtempSync(path.join(folder, 'tmp-'));
+    vi.stubEnv('TMPDIR', temporary);
+    expect(await refused(['demo', '--working-set', size])).toMatch(/EFBIG: cannot make the swap file .*TMPDIR/);
+    expect(fs.readdirSync(temporary)).toEqual([]);
+  });
+
+  it('a temporary folder', async () => {
+    vi.stubEnv('TMPDIR', path.join(folder, 'nowhere'));
+    expect(await refused(['demo', '--working-set', '1MiB'])).toMatch(/ENOENT: cannot make a temporary folder in .*nowhere .*TMPDIR/);
+  });
+
+  it('a socket of such a long path', async () => {
+    const long = path.join(folder, 'x'.repeat(100));
+    fs.mkdirSync(long);
+    vi.stubEnv('TMPDIR', long);
+    expect(await refused(['demo', '--working-set', '1MiB'])).toMatch(/EINVAL: cannot make the unix socket .* set TMPDIR to a shorter one/);
+    expect(fs.readdirSync(long)).toEqual([]);
   });
 });
 

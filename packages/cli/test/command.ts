@@ -1,7 +1,7 @@
 /**
  * Runs the built command as a process: `bin/tidemark.js`, with everything it prints, its exit code or the signal that ended it.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -25,16 +25,33 @@ export interface Running {
 
 /** Starts it. */
 export function start(words: readonly string[], env: Record<string, string> = {}): Running {
+  return watch(launch(words, env, ['ignore', 'pipe', 'pipe']));
+}
+
+/** Runs it with one stream on a disk that is full. */
+export async function toFullDisk(stream: 'stdout' | 'stderr', words: readonly string[], env: Record<string, string> = {}): Promise<Ended> {
+  const full = fs.openSync('/dev/full', 'w');
+  try {
+    return await watch(launch(words, env, stream === 'stdout' ? ['ignore', full, 'pipe'] : ['ignore', 'pipe', full])).ended;
+  } finally {
+    fs.closeSync(full);
+  }
+}
+
+function launch(words: readonly string[], env: Record<string, string>, stdio: StdioOptions): ChildProcess {
   if (!fs.existsSync(path.join(PACKAGE, 'dist/main.js'))) throw new Error('these tests run the built command: npm run build first');
-  const child = spawn(process.execPath, [BIN, ...words], { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
+  return spawn(process.execPath, [BIN, ...words], { stdio, env: { ...process.env, ...env } });
+}
+
+function watch(child: ChildProcess): Running {
   let stdout = '';
   let stderr = '';
-  child.stderr.setEncoding('utf8').on('data', (text) => {
+  child.stderr?.setEncoding('utf8').on('data', (text) => {
     stderr += text;
   });
   const ended = new Promise<Ended>((resolve) => child.once('close', (code, signal) => resolve({ code, signal, stdout, stderr })));
   const firstLine = new Promise<string>((resolve, reject) => {
-    child.stdout.setEncoding('utf8').on('data', (text) => {
+    child.stdout?.setEncoding('utf8').on('data', (text) => {
       stdout += text;
       if (stdout.includes('\n')) resolve(stdout.slice(0, stdout.indexOf('\n')));
     });

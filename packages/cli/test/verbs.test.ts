@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { run, start } from './command.js';
+import { run, start, toFullDisk } from './command.js';
 
 let folder: string;
 beforeEach(() => {
@@ -23,6 +23,15 @@ describe('help', () => {
     expect(stdout).toContain('--json');
     expect(stdout).toContain('--memory <size>');
   });
+});
+
+it('--version prints that of the package', async () => {
+  const { version } = JSON.parse(fs.readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+  expect(await run('--version')).toMatchObject({ code: 0, stdout: `${version}\n`, stderr: '' });
+});
+
+it('sizes in help are sizes', async () => {
+  expect((await run('demo', '--help')).stdout).toMatch(/--working-set <size> .*default: 128 MiB\)/);
 });
 
 describe('reserves and graph', () => {
@@ -145,15 +154,44 @@ describe('demo', () => {
   });
 });
 
+describe('a stream that fails', () => {
+  it.each(['stdout', 'stderr'] as const)('%s, whose reader goes away: files removed, 141', async (stream) => {
+    const { child, ended } = start(['demo', ...SMALL], { TMPDIR: folder });
+    child[stream]?.destroy();
+    expect((await ended).code).toBe(141);
+    expect(fs.readdirSync(folder)).toEqual([]);
+  });
+
+  it('stdout on a full disk: one line, 1', async () => {
+    const { code, stderr } = await toFullDisk('stdout', ['demo', ...SMALL, '--json'], { TMPDIR: folder });
+    expect({ code, stderr }).toEqual({ code: 1, stderr: 'tidemark: cannot write to stdout: no space left on device\n' });
+    expect(fs.readdirSync(folder)).toEqual([]);
+  });
+
+  it('stderr on a full disk: the demo goes on without it', async () => {
+    const { code, stdout } = await toFullDisk('stderr', ['demo', ...SMALL], { TMPDIR: folder });
+    expect(code).toBe(0);
+    expect(stdout).toContain('every byte came back');
+    expect(fs.readdirSync(folder)).toEqual([]);
+  });
+
+  it('a server drains before it ends', async () => {
+    const socket = path.join(folder, 'nbd.sock');
+    const { code } = await toFullDisk('stdout', ['serve', 'nbd', 'mem:1MiB', '--listen', `unix:${socket}`]);
+    expect(code).toBe(1);
+    expect(fs.existsSync(socket)).toBe(false);
+  });
+});
+
 describe('serve nbd', () => {
-  it('prints where it listens, serves, keeps what was written, and drains on SIGTERM', async () => {
+  it.each(['SIGTERM', 'SIGHUP'] as const)('prints where it listens, serves, keeps what was written, and drains on %s', async (signal) => {
     const image = path.join(folder, 'disk.img');
     fs.writeFileSync(image, Buffer.alloc(2 ** 20));
     const { child, firstLine, ended } = start(['serve', 'nbd', image, '--export', 'disk one', '--listen', '127.0.0.1:0']);
     const uri = /^listening (nbd:\/\/127\.0\.0\.1:\d+\/disk%20one)$/.exec(await firstLine)?.[1];
     expect(uri).toBeDefined();
     expect((await run('swap', 'init', uri as string, '--label', 'over nbd')).code).toBe(0);
-    child.kill('SIGTERM');
+    child.kill(signal);
     expect(await ended).toMatchObject({ code: 0, signal: null });
     expect((await run('swap', 'info', image)).stdout).toMatch(/^label +over nbd$/m);
   });

@@ -19,7 +19,7 @@ import { Kernel } from '@tidemark/core';
 import { host } from '@tidemark/core/host';
 import { nbd } from '@tidemark/nbd/host';
 import { PagedBuffer, swap } from '@tidemark/swap';
-import { JobFailed } from '../outcome.js';
+import { JobFailed, onWayOut } from '../outcome.js';
 import type { Progress } from '../progress.js';
 import { startNbdStack, withTemporaryFolder } from '../stack.js';
 import type { DemoReport } from './report.js';
@@ -42,12 +42,11 @@ export async function runDemo(options: DemoOptions, progress: Progress): Promise
   v8.setFlagsFromString('--semi-space-growth-factor=1');
   const beganMs = performance.now();
   const source = Source.open(options.inputPath, options.workingSetBytes, options.seed);
+  const disarm = onWayOut(() => progress.stop());
   try {
-    return await withTemporaryFolder(
-      () => progress.stop(),
-      (folder) => runIn(folder, options, source, progress, beganMs),
-    );
+    return await withTemporaryFolder((folder) => runIn(folder, options, source, progress, beganMs));
   } finally {
+    disarm();
     progress.stop();
     source.close();
   }

@@ -6,7 +6,8 @@
  *     … working set − 1                 of a generator (sfc32) started from seed and chunk number
  */
 import fs from 'node:fs';
-import { errnoName, errnoOf, KernelError } from '@tidemark/core';
+import { KernelError } from '@tidemark/core';
+import { attempt } from '../host-error.js';
 
 /** Bytes of a chunk: what is loaded, read back and compared at once. */
 export const CHUNK_BYTES = 64 * 1024;
@@ -40,7 +41,7 @@ export class Source {
    */
   static open(inputPath: string | undefined, sizeBytes: number, seed: number): Source {
     const path = inputPath ?? process.execPath;
-    try {
+    return attempt(`open input ${path}`, () => {
       const fd = fs.openSync(path, 'r');
       const stat = fs.fstatSync(fd);
       if (inputPath === undefined && stat.size <= DEFAULT_INPUT_BYTES_MIN) {
@@ -52,9 +53,7 @@ export class Source {
         throw new KernelError(stat.isDirectory() ? 'EISDIR' : 'EINVAL', `input ${path} is not a regular file`);
       }
       return new Source({ path, fd, sizeBytes: stat.size }, sizeBytes, seed);
-    } catch (error) {
-      throw asKernelError(error, `open input ${path}`);
-    }
+    });
   }
 
   /**
@@ -75,11 +74,7 @@ export class Source {
   }
 
   #readInput(at: number, length: number, position: number): number {
-    try {
-      return fs.readSync(this.#fd as number, this.#bytes, at, length, position);
-    } catch (error) {
-      throw asKernelError(error, `read input ${this.inputPath}`);
-    }
+    return attempt(`read input ${this.inputPath}`, () => fs.readSync(this.#fd as number, this.#bytes, at, length, position));
   }
 
   /** Every chunk once, in an order that the seed decides. */
@@ -117,9 +112,4 @@ function derive(seed: number, stream: number, words: Uint32Array): void {
     c = (((c << 21) | (c >>> 11)) + word) | 0;
     if (i >= 0) words[i] = word; // the first twelve mix the seed in
   }
-}
-
-function asKernelError(error: unknown, doing: string): unknown {
-  if (!(error instanceof Error) || error instanceof KernelError) return error;
-  return new KernelError(errnoName(errnoOf(error)), `cannot ${doing}: ${error.message}`, { cause: error });
 }
