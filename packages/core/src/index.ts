@@ -49,6 +49,7 @@ export * from './mm/watermarks.js';
 export * from './mm/writeout-graph.js';
 export * from './mm/xarray-nodes.js';
 export * from './cache/address-space.js';
+export * from './cache/address-space-operations.js';
 export * from './cache/page-cache.js';
 export * from './cache/pinned-file.js';
 export * from './reclaim/kswapd.js';

@@ -5,7 +5,8 @@
 import { errorFrom, KernelError, type NegErrno } from '../base/errno.js';
 import type { MaybePromise } from '../base/maybe-promise.js';
 import { PAGE_SIZE } from '../base/size.js';
-import { type AddressSpaceOperations, PageCache, type PageCacheParts } from '../cache/page-cache.js';
+import type { AddressSpaceOperations } from '../cache/address-space-operations.js';
+import { PageCache, type PageCacheParts } from '../cache/page-cache.js';
 import type { WriteoutHook } from '../cache/pinned-file.js';
 import type { Pfn } from '../mm/arena.js';
 import type { WriteoutNode } from '../mm/writeout-graph.js';

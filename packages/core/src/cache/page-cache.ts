@@ -32,28 +32,11 @@ import type { WriteoutNode } from '../mm/writeout-graph.js';
 import { TaskContext } from '../task/task-context.js';
 import { WaitQueue } from '../task/wait-queue.js';
 import type { AddressSpace, AddressSpaceTable } from './address-space.js';
-
-/** What is behind a page cache. Statuses are 0 or a negative errno; a value, not a promise, if it could be done at once. */
-export interface AddressSpaceOperations {
-  readonly sizeBytes: number;
-  /** As `AddressSpace.writesThrough`. */
-  writesThrough?(): WriteoutNode | null;
-  /** Fills a frame with page `index`. */
-  readFolio(task: TaskContext, index: number, pfn: Pfn): MaybePromise<0 | NegErrno>;
-  /** Writes `count` frames, `pfns[from]` onwards, to consecutive pages from `index` on. Never allocates beyond the task's ticket. */
-  writepages(task: TaskContext, index: number, pfns: Uint32Array, from: number, count: number): MaybePromise<0 | NegErrno>;
-  /** Makes what was written durable. */
-  sync(task: TaskContext): MaybePromise<0 | NegErrno>;
-  /** Ends what is in flight, with -EIO, and refuses what comes after: the last resort of a close that may not wait. */
-  cutOff(): Promise<void>;
-}
+import type { AddressSpaceOperations } from './address-space-operations.js';
+import { RUN_PAGES, RUNS_MAX, WriteRun } from './write-run.js';
 
 /** Most bytes of a backing, 2^44: an index is a u32. */
 const SIZE_MAX_BYTES = (XA_MAX_INDEX + 1) * PAGE_SIZE;
-/** Pages of one write. */
-const RUN_PAGES = 32;
-/** Runs being written at once. */
-const RUNS_MAX = 4;
 /** Runs in a row that fail before reclaim leaves the pages to the next sync. */
 const FAILURES_MAX = 16;
 /** Percent of free and file pages that may be dirty or under writeback before a writer waits (M10). */
@@ -63,15 +46,6 @@ const DIRTY_PERCENT = 20;
 const NODES_PART = 16;
 /** Shadows worth a walk. */
 const DROP_LEAST = 64;
-
-/** One write in flight. */
-class Run {
-  /** Runs are numbered as they begin; 0 while there is none. */
-  serial = 0;
-  index = 0;
-  count = 0;
-  readonly pfns = new Uint32Array(RUN_PAGES);
-}
 
 /** What a page cache is made of. */
 export interface PageCacheParts {
@@ -88,7 +62,7 @@ export class PageCache implements AddressSpace {
   readonly #aging: PageAging;
   readonly #ops: AddressSpaceOperations;
   readonly #pages: XArray;
-  readonly #runs = Array.from({ length: RUNS_MAX }, () => new Run());
+  readonly #runs = Array.from({ length: RUNS_MAX }, () => new WriteRun());
   readonly #spareRuns = [...this.#runs];
   /** Woken when a write ends, and when the last user goes. */
   readonly #idle: WaitQueue;
@@ -379,7 +353,7 @@ export class PageCache implements AddressSpace {
   }
 
   /** Gathers dirty pages with consecutive indexes; they are clean before their write begins. */
-  #fillRun(run: Run, first: number): void {
+  #fillRun(run: WriteRun, first: number): void {
     const { frames, fileCounts } = this.#memory;
     run.index = first;
     run.count = 0;
@@ -397,7 +371,7 @@ export class PageCache implements AddressSpace {
     fileCounts.nrWriteback += run.count;
   }
 
-  #runEnded(run: Run, status: 0 | NegErrno): void {
+  #runEnded(run: WriteRun, status: 0 | NegErrno): void {
     const { frames, fileCounts, counters } = this.#memory;
     for (let i = 0; i < run.count; i++) {
       const pfn = run.pfns[i];
