@@ -342,7 +342,7 @@ export class PageCache implements AddressSpace {
 
   /** Begins to write dirty pages from `index` on; there is a spare run. @returns how many. */
   #beginRun(index: number): number {
-    const run = this.#spareRuns.pop() as Run;
+    const run = this.#spareRuns.pop() as WriteRun;
     run.serial = ++this.#nrRunsBegun;
     this.#fillRun(run, index);
     const { count } = run;
