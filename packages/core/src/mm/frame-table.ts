@@ -164,6 +164,21 @@ export class FrameTable {
     this.listLength[list]--;
   }
 
+  /**
+   * Reads what is known of a batch of frames before they are looked at one by one: with a large table every field is a cache miss, and
+   * misses of a batch overlap while those of one frame after the other do not.
+   * @returns the fields, or-ed.
+   */
+  touch(pfns: Uint32Array, count: number): number {
+    const { refs, space, index, frameClass, flags } = this;
+    let fields = 0;
+    for (let i = 0; i < count; i++) {
+      const pfn = pfns[i];
+      fields |= refs[pfn] | space[pfn] | index[pfn] | frameClass[pfn] | flags[pfn ^ 1];
+    }
+    return fields;
+  }
+
   /** Newest frame of a list, or -1. */
   headOf(list: number): Pfn {
     const pfn = this.next[this.nrFrames + list];

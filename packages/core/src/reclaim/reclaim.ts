@@ -179,6 +179,7 @@ export class Reclaim implements Reclaimer {
     const candidates = this.#candidates;
     const isAnonymous = kind === PageKind.ANON;
     const count = policy.isolate(kind, candidates, Math.min(wanted, SCAN_BATCH));
+    memory.frames.touch(candidates, count);
     let nrToWrite = 0;
     for (let i = 0; i < count; i++) {
       const pfn = candidates[i];
