@@ -39,7 +39,7 @@ export const Gfp = {
   TRANSIENT: FrameClass.TRANSIENT,
   /** The frame is filled with zeroes. */
   ZERO: 8,
-  /** Only what lies above `low`, without waking kswapd: for readahead. */
+  /** Only if free memory stays above `low`, so that kswapd need not be woken: for readahead. */
   SPARE: 16,
   /**
    * The page is new and has no backing yet. It leaves alone what lies between `min` and `low`: when swap is full and every page in
