@@ -1,47 +1,13 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { BioOp, type BlockDevice } from '@tidemark/core';
+import { BioOp } from '@tidemark/core';
 import type { NbdOpenOptions } from '@tidemark/nbd';
 import { NbdServer } from '@tidemark/nbd/host';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { folder, open, scripted, undo, userOf, world } from './client-fixture.js';
 import { CutProxy } from './cut-proxy.js';
 import { answerTo, blockSizeReply, optionReply, type Request, type Script, ScriptedServer, simpleReply } from './scripted-server.js';
-import { bootWorld, DeviceUser, endLate, expectClean, patterned, randomFrom, TestDisk, waitFor, type World } from './support.js';
-
-let world: World;
-let folder: string;
-const undo: (() => void | Promise<void>)[] = [];
-
-beforeEach(async () => {
-  world = await bootWorld();
-  folder = mkdtempSync(join(tmpdir(), 'tidemark-nbd-'));
-});
-
-afterEach(async () => {
-  for (const step of undo.splice(0).reverse()) await step();
-  rmSync(folder, { recursive: true, force: true });
-  await expectClean(world);
-});
-
-async function scripted(script: Partial<Script> = {}): Promise<ScriptedServer> {
-  const server = await ScriptedServer.start(script);
-  undo.push(() => server.stop());
-  return server;
-}
-
-async function open(uri: string, options: NbdOpenOptions = {}): Promise<BlockDevice> {
-  const device = await world.kernel.openBlockDevice(uri, options);
-  undo.push(() => device.close());
-  return device;
-}
-
-async function userOf(device: BlockDevice, nrBuffers = 8, bufferBytes = 16384): Promise<DeviceUser> {
-  const user = await DeviceUser.create(world.kernel, device, nrBuffers, bufferBytes);
-  undo.push(() => user.dispose());
-  return user;
-}
+import { DeviceUser, endLate, patterned, randomFrom, TestDisk, waitFor } from './support.js';
 
 describe('opening', () => {
   it('takes size, block size, transfer size and abilities from the server', async () => {

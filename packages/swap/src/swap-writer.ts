@@ -213,7 +213,7 @@ export class SwapWriter {
   #failed(pfn: Pfn, slot: number, status: NegErrno): void {
     const { frames, counters } = this.#parts.memory;
     counters.swpout_error++;
-    frames.flags[pfn] |= PG.DIRTY | PG.ERROR;
+    frames.flags[pfn] |= PG.DIRTY;
     this.#area.leaveCache(slot, pfn, 0);
     this.#suspects.push(slot);
     if (this.#area.hasFailed || this.#suspects.length >= WRITE_FAILURES_MAX) {

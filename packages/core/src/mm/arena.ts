@@ -85,11 +85,6 @@ export class Arena {
     );
   }
 
-  /** Copies one frame onto another. */
-  copyFrame(from: Pfn, to: Pfn): void {
-    this.copyOut(from, 0, this.#bytes[to >>> CHUNK_FRAME_SHIFT], (to & CHUNK_FRAME_MASK) * PAGE_SIZE, PAGE_SIZE);
-  }
-
   /** Fills frames with zeroes. */
   zero(pfn: Pfn, nrFrames = 1): void {
     const from = (pfn & CHUNK_FRAME_MASK) * PAGE_SIZE;

@@ -48,8 +48,6 @@ export const PG = {
   ORPHAN: 1 << 12,
   /** Taken from a reserve account. */
   RESERVE: 1 << 13,
-  /** The last write of it failed. */
-  ERROR: 1 << 14,
 } as const;
 
 /** What a frame is used for; the classes of meminfo add up to every frame of the arena. */
