@@ -3,10 +3,15 @@
  *
  *     npx vitest run packages/core/test          unit tests of a package
  *     npx vitest run --project interop           tests against software nobody here wrote; they need it installed
+ *     npx vitest run --project mutants           takes guards out of the source one by one; tests must notice (test/mutants)
  */
 import { defineConfig } from 'vitest/config';
+import { mutantPlugin } from './test/mutants/plugin.js';
+
+const mutant = process.env.TIDEMARK_MUTANT;
 
 export default defineConfig({
+  plugins: mutant ? [mutantPlugin(mutant)] : [],
   oxc: { decorator: { legacy: true } },
   ssr: { resolve: { conditions: ['@tidemark/source'] } }, // resolve.conditions has no effect on what Node loads
   test: {
@@ -18,6 +23,7 @@ export default defineConfig({
     projects: [
       { extends: true, test: { name: 'unit', include: ['packages/*/test/**/*.test.ts', 'test/**/*.test.ts'] } },
       { extends: true, test: { name: 'interop', include: ['interop/**/*.test.ts'], testTimeout: 120_000, fileParallelism: false } },
+      { extends: true, test: { name: 'mutants', include: ['test/mutants/*.mutants.ts'], maxConcurrency: 2 } },
     ],
   },
 });

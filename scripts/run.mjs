@@ -1,5 +1,5 @@
 /**
- * What `npm run demo|test|build|bench|docs|lint|interop|readme` does: install if the manifests or Node changed, build what changed,
+ * What `npm run demo|test|build|bench|docs|lint|interop|mutants|readme` does: install if the manifests or Node changed, build what changed,
  * run the task. Needs Node, npm and a registry; nothing else is assumed, no global pnpm either. Uses only `node:` modules.
  *
  *     npm run demo -- --working-set 1GiB      arguments after -- go to the task
@@ -42,6 +42,7 @@ const TASKS = {
     ],
   },
   interop: { build: '.', steps: (args) => [[bin('vitest'), 'run', '--project', 'interop', ...args]] },
+  mutants: { build: '.', steps: (args) => [[bin('vitest'), 'run', '--project', 'mutants', ...args]] },
   readme: { build: 'packages/cli', steps: (args) => [['test/built/readme.mjs', ...args]] },
 };
 
