@@ -39,6 +39,7 @@ export * from './mm/frame-table.js';
 export * from './mm/memory.js';
 export * from './mm/mempool.js';
 export * from './mm/page-allocator.js';
+export * from './mm/plan.js';
 export * from './mm/plan-sizes.js';
 export * from './mm/reclaimer.js';
 export * from './mm/reserve.js';

@@ -6,6 +6,7 @@
  * @packageDocumentation
  */
 export type { NbdOpenOptions } from './client/nbd-driver.js';
+export { describeNbdClient, describeNbdServer } from './footprints.js';
 export { nbd } from './plugin.js';
 export { formatUri, type NbdTarget, parseUri } from './protocol/uri.js';
 export { NbdServer, type NbdServerOptions } from './server/nbd-server.js';

@@ -15,6 +15,7 @@ import {
 } from '@tidemark/core';
 import { NbdDevice } from './client/nbd-device.js';
 import { NbdDriver } from './client/nbd-driver.js';
+import { nbdClientFootprint } from './footprints.js';
 
 /** NBD without transports: for programs that bring their own. With the host's it is in `@tidemark/nbd/host`. */
 export const nbd = definePlugin({
@@ -24,15 +25,7 @@ export const nbd = definePlugin({
       createDeviceHooks(c.resolve(MEMORY), {
         name: 'nbd',
         owns: (device: BlockDevice) => device.ops instanceof NbdDevice,
-        footprint: (device: BlockDevice) => {
-          const { standingFrames, nrUnits } = device.ops as NbdDevice;
-          const { slotFrames } = c.resolve(MEMORY).sizes;
-          const standing = [
-            { what: 'receive slot', frames: slotFrames },
-            { what: 'requests and their headers', frames: standingFrames - slotFrames },
-          ];
-          return { standing, unit: [], nrUnits };
-        },
+        footprint: () => nbdClientFootprint(c.resolve(MEMORY).nrFrames),
       }),
     );
     container.register(BLOCK_DRIVER, { useFactory: (c) => new NbdDriver(c) });

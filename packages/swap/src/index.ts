@@ -16,6 +16,7 @@
  *
  * @packageDocumentation
  */
+export { describeSwapArea, pagedBufferTerm, type SwapAreaDescription } from './footprint.js';
 export { type FormatSwapOptions, formatSwap, readSwapHeader } from './format.js';
 export {
   encodeSwapHeader,

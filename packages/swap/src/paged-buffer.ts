@@ -39,6 +39,7 @@ import {
   type TaskContext,
   tagOf,
 } from '@tidemark/core';
+import { pagedBufferTerm } from './footprint.js';
 import { AnonymousSpace } from './anonymous-space.js';
 import type { SwapManager } from './swap-manager.js';
 import { swapManagerOf } from './plugin.js';
@@ -95,7 +96,7 @@ export class PagedBuffer implements AsyncIterable<Uint8Array> {
     const name = options.name ?? `buffer:${nrCreated++}`;
     const manager = swapManagerOf(kernel);
     const nrPages = Math.ceil(sizeBytes / PAGE_SIZE);
-    await kernel.memory.requireRoom(kernel.task, `cells of ${name}`, Math.ceil((nrPages * 4) / PAGE_SIZE));
+    await kernel.memory.requireRoom(kernel.task, `cells of ${name}`, pagedBufferTerm(sizeBytes).frames);
     const space = new AnonymousSpace(kernel, manager, name, nrPages);
     return new PagedBuffer(
       kernel,

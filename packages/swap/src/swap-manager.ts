@@ -17,7 +17,7 @@ import {
   MAX_SLOTS,
   type MayEnter,
   type NegErrno,
-  PAGE_SIZE,
+  type NodeFootprint,
   PG,
   type PinnedFile,
   type Pfn,
@@ -34,9 +34,10 @@ import {
 } from '@tidemark/core';
 import type { AnonymousSpace } from './anonymous-space.js';
 
+import { swapAreaFootprint, writeRunFrames } from './footprint.js';
 import { formatSwap, readSwapHeader } from './format.js';
 import type { SwapHeader } from './header.js';
-import { TURN_PAGES, writebackPages } from './params.js';
+import { TURN_PAGES } from './params.js';
 import { SwapArea } from './swap-area.js';
 import { SwapReader } from './swap-reader.js';
 import { SwapWriter } from './swap-writer.js';
@@ -246,19 +247,16 @@ export class SwapManager implements SwapSubsystem {
     const header = await readSwapHeader(kernel, device);
     const deviceNode = await kernel.writeoutNodeOf(device);
     const lastPage = Math.min(header.lastPage, MAX_SLOTS - 1);
-    const unitsMax = writebackPages(kernel.memory.nrFrames);
-    const standing = SwapArea.standingTerms(lastPage + 1, options.checksum ?? false);
-    const node: WriteoutNode = {
-      name: `swap:${device.name}`,
-      kind: 'swap-area',
-      footprint: { standing: [...standing, { what: 'write runs', frames: writeRunFrames(kernel) }], unit: [], nrUnits: unitsMax },
-    };
+    const footprint = (pinFrames: number) => swapAreaFootprint(kernel.memory.nrFrames, lastPage + 1, options.checksum ?? false, pinFrames);
+    const node: WriteoutNode & { footprint: NodeFootprint } = { name: `swap:${device.name}`, kind: 'swap-area', footprint: footprint(0) };
     let active: ActiveArea | null = null;
     const prepare = async (): Promise<() => Promise<void>> => {
       await kernel.memory.requireRoom(kernel.task, node.name, standingFrames(node.footprint));
-      const pinned = await kernel.swapHooksOf(device, device.name).swapActivate(kernel.task, device, { user: 'swap', nrUnits: unitsMax });
+      const { nrUnits } = node.footprint;
+      const pinned = await kernel.swapHooksOf(device, device.name).swapActivate(kernel.task, device, { user: 'swap', nrUnits });
       const made = await this.#build(number, device, pinned, { ...header, lastPage }, options, node);
       active = made;
+      node.footprint = footprint(pinned.standingFrames);
       return () => this.#dispose(made);
     };
     await kernel.reserves.admit(kernel.task, { candidates: [{ node, prepare }], edges: [[node, deviceNode]] });
@@ -280,7 +278,7 @@ export class SwapManager implements SwapSubsystem {
     let area: SwapArea | null = null;
     try {
       await memory.requireRoom(kernel.task, node.name, standingFrames(node.footprint)); // beside what the pin took
-      charge = memory.chargeStanding(`requests of swap area ${device.name}`, writeRunFrames(kernel));
+      charge = memory.chargeStanding(`requests of swap area ${device.name}`, writeRunFrames(memory.nrFrames));
       area = new SwapArea({
         memory,
         clock: kernel.clock,
@@ -438,10 +436,6 @@ export class SwapManager implements SwapSubsystem {
     if (status !== 0) return status;
     return reader.idle(this.#kernel.task);
   }
-}
-
-function writeRunFrames({ memory }: Kernel): number {
-  return Math.ceil(SwapWriter.bytesFor(memory.nrFrames) / PAGE_SIZE);
 }
 
 function infoOf({ area }: ActiveArea): SwapAreaInfo {

@@ -25,6 +25,7 @@ import {
   WRITE_AGAIN,
   isPromise,
 } from '@tidemark/core';
+import { nrWriteRuns } from './footprint.js';
 import { FLUSH_FAILURES_MAX, FLUSH_LOSSES_MAX, RUN_PAGES, WRITE_FAILURES_MAX, writebackPages } from './params.js';
 import type { SwapArea } from './swap-area.js';
 
@@ -74,15 +75,8 @@ export class SwapWriter {
     this.#unitsMax = writebackPages(parts.memory.nrFrames);
     this.#pending = new Uint32Array(this.#unitsMax);
     this.#flushing = new Uint32Array(this.#unitsMax);
-    const nrRuns = Math.max(8, Math.ceil((2 * this.#unitsMax) / RUN_PAGES));
-    for (let i = 0; i < nrRuns; i++) this.#spareRuns.push(new WriteRun());
+    for (let i = nrWriteRuns(parts.memory.nrFrames); i > 0; i--) this.#spareRuns.push(new WriteRun());
     this.#idle = new WaitQueue({ kind: 'writeback', name: `swap-out to ${area.name}` });
-  }
-
-  /** Bytes of JS memory that a writer takes, to be charged. */
-  static bytesFor(nrFrames: number): number {
-    const units = writebackPages(nrFrames);
-    return 8 * units + Math.max(8, Math.ceil((2 * units) / RUN_PAGES)) * (RUN_PAGES * 4 + 128);
   }
 
   /** Pages begun and not ended. */

@@ -8,6 +8,8 @@ import { PAGE_SIZE } from '../base/size.js';
 import type { PinnedFile, PinSpec, SwapHooks, WriteoutHook } from '../cache/pinned-file.js';
 import type { NodeFootprint } from '../mm/footprint.js';
 import type { Memory } from '../mm/memory.js';
+import type { NodeDescription } from '../mm/plan.js';
+import { planSizes } from '../mm/plan-sizes.js';
 import type { TaskContext } from '../task/task-context.js';
 import { BlockDevice } from './block-device.js';
 import { DeviceIo } from './device-io.js';
@@ -72,6 +74,16 @@ export interface DeviceHooksSpec {
   owns(device: BlockDevice): boolean;
   /** Memory that writeout to the device takes. */
   footprint(device: BlockDevice): NodeFootprint;
+}
+
+/** What a device that needs no memory beyond its bios declares: a RAM disk, a file. */
+export function rawDeviceFootprint(nrFrames: number): NodeFootprint {
+  return { standing: [], unit: [], nrUnits: planSizes(nrFrames).clientUnits };
+}
+
+/** Such a device, for a dry run. */
+export function describeRawDevice(name: string): NodeDescription {
+  return { name, kind: 'block-device', needs: [], footprint: rawDeviceFootprint };
 }
 
 /** Makes both hooks of a package. */

@@ -56,6 +56,20 @@ class Transfer {
   }
 }
 
+/** Pages that a bio to a device carries at most. */
+function pagesPerBio(maxTransferBytes: number): number {
+  return Math.max(1, Math.min(SEGMENTS_MAX, maxTransferBytes / PAGE_SIZE));
+}
+
+function nrBiosFor(nrUnits: number): number {
+  return Math.max(1, Math.min(BIOS_MAX, nrUnits));
+}
+
+/** Frames that the bios of a `DeviceIo` are charged. Pure: the plan of a device that is not there yet asks, too. */
+export function deviceIoFrames(nrUnits: number, maxTransferBytes: number): number {
+  return bioPoolFrames(nrBiosFor(nrUnits), pagesPerBio(maxTransferBytes));
+}
+
 export class DeviceIo {
   readonly device: BlockDevice;
   /** Frames that the bios are charged. */
@@ -72,10 +86,9 @@ export class DeviceIo {
   /** @throws KernelError ENOMEM if the bios do not fit. */
   constructor(memory: Memory, device: BlockDevice, nrUnits: number) {
     this.device = device;
-    this.#pagesPerBio = Math.max(1, Math.min(SEGMENTS_MAX, device.maxTransferBytes / PAGE_SIZE));
-    const nrBios = Math.max(1, Math.min(BIOS_MAX, nrUnits));
-    this.standingFrames = bioPoolFrames(nrBios, this.#pagesPerBio);
-    this.#pool = new BioPool(memory, `bios of ${device.name}`, nrBios, this.#pagesPerBio);
+    this.#pagesPerBio = pagesPerBio(device.maxTransferBytes);
+    this.standingFrames = deviceIoFrames(nrUnits, device.maxTransferBytes);
+    this.#pool = new BioPool(memory, `bios of ${device.name}`, nrBiosFor(nrUnits), this.#pagesPerBio);
     this.#flushTurn = new Semaphore(1, { kind: 'flush', name: device.name });
   }
 

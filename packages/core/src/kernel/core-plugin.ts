@@ -2,7 +2,7 @@
  * What core itself brings, registered as any plugin would: the RAM disk, and the hooks for raw devices that no package claims.
  */
 import type { BlockDevice } from '../block/block-device.js';
-import { createDeviceHooks } from '../block/device-hooks.js';
+import { createDeviceHooks, rawDeviceFootprint } from '../block/device-hooks.js';
 import { RamDiskDriver } from '../block/ram-disk.js';
 import { type DependencyContainer, instanceCachingFactory } from './di.js';
 import { definePlugin } from './plugin.js';
@@ -17,7 +17,7 @@ export const corePlugin = definePlugin({
       createDeviceHooks(c.resolve(MEMORY), {
         name: 'raw',
         owns: (device: BlockDevice) => !device.viaSocket,
-        footprint: () => ({ standing: [], unit: [], nrUnits: c.resolve(MEMORY).sizes.clientUnits }),
+        footprint: () => rawDeviceFootprint(c.resolve(MEMORY).nrFrames),
       }),
     );
     container.register(BLOCK_DRIVER, { useFactory: (c) => new RamDiskDriver(c.resolve(MEMORY).arena) });

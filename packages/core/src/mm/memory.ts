@@ -19,7 +19,7 @@ import { computeWatermarks, type WatermarkOptions } from './watermarks.js';
 import { XArrayNodes } from './xarray-nodes.js';
 
 /** Most frames: 64 GiB, whose frame table takes half a GiB. */
-const FRAMES_MAX = 2 ** 24;
+export const FRAMES_MAX = 2 ** 24;
 /** Frames beyond `high` without which a kernel cannot move a page. */
 const HEADROOM_FRAMES = 32;
 /** Times a contiguous block is reclaimed for before it is refused. */
@@ -50,7 +50,7 @@ export class Memory {
 
   /** @throws KernelError ENOMEM, saying the least, if `nrFrames` is too few to work with. */
   constructor(nrFrames: number, trace: TracePoints = new TracePoints(), watermarks: WatermarkOptions = {}) {
-    const least = leastFrames(watermarks);
+    const least = leastBootFrames(watermarks);
     if (nrFrames < least) {
       throw new KernelError(
         'ENOMEM',
@@ -237,7 +237,7 @@ function createArena(nrFrames: number): Arena {
 }
 
 /** Fewest frames a kernel works with: `high`, and some to move. */
-function leastFrames(watermarks: WatermarkOptions): number {
+export function leastBootFrames(watermarks: WatermarkOptions = {}): number {
   if (watermarks.minFrames !== undefined) return computeWatermarks(16, watermarks).high + 4;
   let frames = HEADROOM_FRAMES;
   while (frames < computeWatermarks(frames).high + HEADROOM_FRAMES) frames++;

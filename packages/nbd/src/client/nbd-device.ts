@@ -74,8 +74,6 @@ export class NbdDevice implements BlockDeviceOps, SocketHandler {
   readonly viaSocket = true;
   readonly can: BlockDeviceOps['can'];
   readonly nrUnits: number;
-  /** Frames of its standing memory. */
-  readonly standingFrames: number;
   readonly #parts: NbdDeviceParts;
   readonly #info: ExportInfo;
   readonly #canFlush: boolean;
@@ -100,7 +98,6 @@ export class NbdDevice implements BlockDeviceOps, SocketHandler {
     this.name = parts.name;
     this.peerAddress = connected.socket.peer;
     this.nrUnits = parts.nrUnits;
-    this.standingFrames = parts.receiveMemory.nrFrames + parts.headerMemory.nrFrames;
     this.blockSizeBytes = info.minBlockBytes;
     this.sizeBytes = info.sizeBytes - (info.sizeBytes % info.minBlockBytes); // the specification has a partial last block out of reach
     this.maxTransferBytes = Math.floor(Math.min(parts.payloadBytes, info.maxPayloadBytes) / PAGE_SIZE) * PAGE_SIZE;

@@ -22,6 +22,7 @@ import {
   type WriteoutNode,
 } from '@tidemark/core';
 import { findTransport, formatAddress, type Listener, parseAddress } from '@tidemark/net';
+import { nbdServerFootprint } from '../footprints.js';
 import { checkExportName, formatUri } from '../protocol/uri.js';
 import { ServerConnection } from './connection.js';
 import { Export } from './export.js';
@@ -118,17 +119,16 @@ export class NbdServer {
   /** Joins the writeout graph: whoever writes out through this server needs the devices behind it. */
   async #admit(): Promise<void> {
     const kernel = this.#kernel;
-    const { slotFrames, clientUnits } = kernel.memory.sizes;
+    const { nrFrames } = kernel.memory;
     const connections = this.#connections;
     const node: WriteoutNode = {
       name: `nbd-server:${formatAddress((this.#listener as Listener).address)}`,
       kind: 'server',
       footprint: {
+        ...nbdServerFootprint(nrFrames, 0),
         get standing() {
-          return [{ what: 'receive slots and reply rings', frames: connections.size * 2 * slotFrames }];
+          return nbdServerFootprint(nrFrames, connections.size).standing;
         },
-        unit: [],
-        nrUnits: clientUnits,
       },
     };
     const edges: WriteoutEdge[] = [];

@@ -1,0 +1,47 @@
+/**
+ * What the two ends of NBD declare (M5, M21), as pure functions of the arena's size: the live nodes and a dry run share them.
+ *
+ *     client   a receive slot and the request headers stand; a unit's pages go by reference and its reply through the slot: 0 frames
+ *     server   a receive slot and a reply ring of the same size stand for each connection; a unit's payload streams through them
+ */
+import { type NodeDescription, type NodeFootprint, planSizes } from '@tidemark/core';
+import { headerFrames } from './client/request-slots.js';
+
+/** A client's device. Frames of contiguous blocks: the next power of two. */
+export function nbdClientFootprint(nrFrames: number): NodeFootprint {
+  const { slotFrames, clientUnits } = planSizes(nrFrames);
+  const standing = [
+    { what: 'receive slot', frames: slotFrames },
+    { what: 'requests and their headers', frames: blockFrames(headerFrames(clientUnits)) },
+  ];
+  return { standing, unit: [], nrUnits: clientUnits };
+}
+
+/** A server with `nrConnections` connections. */
+export function nbdServerFootprint(nrFrames: number, nrConnections: number): NodeFootprint {
+  const { slotFrames, clientUnits } = planSizes(nrFrames);
+  return {
+    standing: [{ what: 'receive slots and reply rings', frames: nrConnections * 2 * slotFrames }],
+    unit: [],
+    nrUnits: clientUnits,
+  };
+}
+
+/** An NBD device that is not open, for a dry run. @param server name of its server's node if that is in the same kernel, or null. */
+export function describeNbdClient(uri: string, server: string | null): NodeDescription {
+  return { name: uri, kind: 'block-device', needs: server === null ? [] : [server], footprint: nbdClientFootprint };
+}
+
+/** A server that is not listening, for a dry run. @param devices names of the nodes of what it exports. */
+export function describeNbdServer(address: string, devices: readonly string[], nrConnections: number): NodeDescription {
+  return {
+    name: `nbd-server:${address}`,
+    kind: 'server',
+    needs: devices,
+    footprint: (nrFrames) => nbdServerFootprint(nrFrames, nrConnections),
+  };
+}
+
+function blockFrames(nrFrames: number): number {
+  return 2 ** Math.ceil(Math.log2(nrFrames));
+}
