@@ -4,7 +4,7 @@
  *     area     tables of its slots, write runs and what its pin takes stand; writing a page out then allocates nothing
  *     buffer   a cell of 4 bytes for each page
  */
-import { deviceIoFrames, type FootprintTerm, type NodeDescription, type NodeFootprint, PAGE_SIZE } from '@tidemark/core';
+import { deviceIoFrames, type FootprintTerm, MAX_SLOTS, type NodeDescription, type NodeFootprint, PAGE_SIZE } from '@tidemark/core';
 import { RUN_PAGES, writebackPages } from './params.js';
 import { SwapArea } from './swap-area.js';
 
@@ -40,7 +40,7 @@ export function pagedBufferTerm(sizeBytes: number): FootprintTerm {
 export interface SwapAreaDescription {
   /** Name of the node of the block device it is to lie on. */
   readonly device: string;
-  /** Pages of the device, the header's included. */
+  /** Pages of the device, the header's included; what is beyond the largest area there can be is not used. */
   readonly nrSlots: number;
   readonly checksum?: boolean;
   /** Longest transfer of the device in bytes, in an arena of `nrFrames`; what is not known counts as the longest there is. */
@@ -49,7 +49,8 @@ export interface SwapAreaDescription {
 
 /** A swap area on a block device that is not there yet, for a dry run. */
 export function describeSwapArea(area: SwapAreaDescription): NodeDescription {
-  const { device, nrSlots, checksum = false } = area;
+  const { device, checksum = false } = area;
+  const nrSlots = Math.min(area.nrSlots, MAX_SLOTS);
   return {
     name: `swap:${device}`,
     kind: 'swap-area',

@@ -5,7 +5,7 @@
  *             2  prepare each node, the top one first                it takes what stands, or refuses
  *             3  need × units of each node, summed                   Σ limit
  *             4  do the new floors leave room beside what stands?    no: ENOMEM, naming node and shortfall
- *             5  prove it: hold that many frames at once, then free them
+ *             5  reclaim, and prove it: that many frames are free beside E
  *             6  open the accounts; the floors rise
  *     any failure undoes what was done, in reverse, and leaves everything as it was
  *     release the same the other way, only at usage 0
@@ -15,7 +15,6 @@ import type { TaskContext } from '../task/task-context.js';
 import { FrameClass } from './frame-table.js';
 import { largestTerm, limitFrames, needFrames, standingFrames } from './footprint.js';
 import type { Memory } from './memory.js';
-import { Gfp } from './page-allocator.js';
 import type { ReserveAccount } from './reserve.js';
 import { WriteoutGraph, type WriteoutEdge, type WriteoutNode } from './writeout-graph.js';
 
@@ -114,7 +113,8 @@ export class ReservePlanner {
         undo.push(back);
       }
       this.#checkRoom(nodes);
-      await this.#prove(task, nodes);
+      await this.#memory.makeRoom(task, framesOfAccounts(nodes));
+      this.#prove(nodes);
     } catch (error) {
       for (const back of undo.reverse()) await back();
       throw error;
@@ -134,26 +134,18 @@ export class ReservePlanner {
   /** With the new accounts, do the floors leave anything beside what stands? */
   #checkRoom(nodes: readonly WriteoutNode[]): void {
     const { allocator, nrFrames } = this.#memory;
-    const added = nodes.reduce((sum, node) => sum + limitFrames(node.footprint), 0);
+    const added = framesOfAccounts(nodes);
     const standing = allocator.classCount(FrameClass.STANDING);
     const shortfall = standing + allocator.watermarksWith(added).high - nrFrames;
     if (shortfall > 0) throw this.#refusal(nodes, added + standing, Math.max(added + standing - shortfall, 0), shortfall);
   }
 
-  /** Holds all the frames of the new accounts at once beside those of the old, reclaiming as any task would. */
-  async #prove(task: TaskContext, nodes: readonly WriteoutNode[]): Promise<void> {
-    const { allocator } = this.#memory;
-    const wanted = nodes.reduce((sum, node) => sum + limitFrames(node.footprint), 0);
-    const held: number[] = [];
-    try {
-      while (held.length < wanted) {
-        const pfn = await allocator.allocPageSlow(task, Gfp.TRANSIENT);
-        if (pfn < 0) throw this.#refusal(nodes, wanted, held.length, wanted - held.length);
-        held.push(pfn);
-      }
-    } finally {
-      for (const pfn of held) allocator.freePage(pfn);
-    }
+  /** Are the frames of the new accounts free, all at once, beside the band of the old? Whoever asks opens the accounts in the same step. */
+  #prove(nodes: readonly WriteoutNode[]): void {
+    const { allocator, reserve } = this.#memory;
+    const wanted = framesOfAccounts(nodes);
+    const available = Math.max(allocator.nrFree - reserve.emergencyFrames, 0);
+    if (available < wanted) throw this.#refusal(nodes, wanted, available, wanted - available);
   }
 
   #refusal(nodes: readonly WriteoutNode[], wanted: number, available: number, shortfall: number): KernelError {
@@ -232,4 +224,8 @@ export class ReservePlanner {
       terms: terms.sort((a, b) => b.frames - a.frames),
     };
   }
+}
+
+function framesOfAccounts(nodes: readonly WriteoutNode[]): number {
+  return nodes.reduce((sum, node) => sum + limitFrames(node.footprint), 0);
 }
