@@ -6,10 +6,9 @@ import { Option } from 'commander';
 import { UsageError } from './outcome.js';
 
 /** The option `NAME <size>`, as in `--memory 8MiB`. A word that is no SIZE throws KernelError EINVAL. */
-export function sizeOption(name: string, description: string, defaultBytes: number): Option {
-  return new Option(`${name} <size>`, description)
-    .argParser((word) => parseSize(word, name))
-    .default(defaultBytes, formatSize(defaultBytes));
+export function sizeOption(name: string, description: string, defaultBytes?: number): Option {
+  const option = new Option(`${name} <size>`, description).argParser((word) => parseSize(word, name));
+  return defaultBytes === undefined ? option : option.default(defaultBytes, formatSize(defaultBytes));
 }
 
 /** Takes text that can be printed. @throws KernelError EINVAL for control characters. */

@@ -1,23 +1,33 @@
 /**
  * `tidemark reserves` and `tidemark graph`: set a stack up in a kernel of a given size, show its plan or its writeout graph, and take it
- * down again.
+ * down again. `tidemark reserves plan` starts nothing: it says what the stack would take, and the smallest memory it needs.
  */
-import { Kernel, type ReservePlan } from '@tidemark/core';
+import { Kernel, PAGE_SIZE, planLeast, planStack } from '@tidemark/core';
 import { host } from '@tidemark/core/host';
 import { nbd } from '@tidemark/nbd/host';
 import { swap } from '@tidemark/swap';
 import type { Command } from 'commander';
 import { sizeOption } from './grammar.js';
-import { UsageError } from './outcome.js';
-import { STACKS, startNbdStack, withTemporaryFolder } from './stack.js';
+import { JobFailed, UsageError } from './outcome.js';
+import { formatDryRun, formatPlan } from './plan-table.js';
+import { STACKS, withStack } from './stack.js';
+import { describeStack } from './stack-description.js';
+
+const STACK_HELP = `${STACKS.join(', ')}, swap:DEVICE, or a DEVICE: mem:SIZE, file:PATH or a bare PATH, nbd://HOST:PORT/EXPORT`;
+const MEMORY_BYTES = 8 * 2 ** 20;
 
 const RESERVES_EXAMPLES = `
 Examples:
   tidemark reserves nbd --memory 8MiB --working-set 128MiB
   tidemark reserves nbd://127.0.0.1:10809/disk --json
+  tidemark reserves plan nbd --working-set 1GiB              the smallest memory that holds 1 GiB; nothing is started
+  tidemark reserves plan swap:disk.img --memory 4MiB         does it fit? exit code 1 if not
 
 Counts are frames of 4 KiB. The keys of --json: nodes [{ name, kind, path, level, nrUnits, need, standing, limit, usage, highWater,
-waiters, needs, terms [{ what, frames, standing }] }], reserved, used, emergency, min, low, high, standing, total, free.`;
+waiters, needs, terms [{ what, frames, standing }] }], reserved, used, emergency, min, low, high, standing, total, free.
+Those of plan --json: smallestMemoryBytes, memoryBytes, fits, required, total, standing, held [{ what, frames }], reserved, min, low,
+high, largest { node, what, frames }, nodes as above without usage, highWater, waiters. A device that is not there is planned for as one
+that the working set fills.`;
 
 const GRAPH_EXAMPLES = `
 Examples:
@@ -27,7 +37,7 @@ Examples:
 The keys of --json: nodes [{ name, kind, level }], edges [[from, to]]. An edge says: the first's writeout needs the second's.`;
 
 interface Words {
-  memory: number;
+  memory?: number;
   workingSet: number;
   json?: true;
   dot?: true;
@@ -39,30 +49,26 @@ export function reservesCommand(program: Command): void {
     program
       .command(name)
       .description(description)
-      .argument('<stack>', `${STACKS.join(', ')}, or a DEVICE: mem:SIZE, file:PATH or a bare PATH, nbd://HOST:PORT/EXPORT`)
-      .addOption(sizeOption('--memory', 'page memory of the kernel', 8 * 2 ** 20))
-      .addOption(sizeOption('--working-set', 'what a named stack is to hold', 128 * 2 ** 20))
+      .addOption(sizeOption('--memory', 'page memory of the kernel (default: 8 MiB; for plan, the smallest)'))
+      .addOption(sizeOption('--working-set', 'what a stack that swaps is to hold', 128 * 2 ** 20))
       .option('--json', 'print one JSON object')
       .addHelpText('after', examples);
-  verb('reserves', 'Show what a stack sets aside, node by node', RESERVES_EXAMPLES)
-    .usage('[options] <stack>') // without the hidden verb
-    .action((stack: string, words: Words) =>
-      withStack(stack, words, (kernel) => {
-        const plan = kernel.reserves.explain();
-        return words.json ? JSON.stringify(plan) : formatPlan(plan);
-      }),
-    )
-    .command('plan', { hidden: true })
-    .argument('[words...]')
-    .allowUnknownOption()
-    .helpOption(false)
-    .action(() => {
-      throw new UsageError('reserves plan: the dry run is not built yet (a file of that name is ./plan)');
+  verb('reserves', 'Show what a stack sets aside, node by node; with plan, what it would', RESERVES_EXAMPLES)
+    .alias('explain')
+    .usage('[options] [plan] <stack>')
+    .argument('<stack...>', STACK_HELP)
+    .action((given: string[], words: Words) => {
+      const isPlan = given[0] === 'plan';
+      const [stack, ...more] = isPlan ? given.slice(1) : given;
+      if (stack === undefined) throw new UsageError('reserves plan: which stack? (a file of that name is ./plan)');
+      if (more.length > 0) throw new UsageError(`reserves: one stack at a time, not also ${more.join(' ')}`);
+      return isPlan ? dryRun(stack, words) : show(stack, words, (kernel) => explain(kernel, words));
     });
   verb('graph', 'Show who needs whom to write a page out', GRAPH_EXAMPLES)
+    .argument('<stack>', STACK_HELP)
     .option('--dot', "print it in Graphviz' language")
     .action((stack: string, words: Words) =>
-      withStack(stack, words, (kernel) => {
+      show(stack, words, (kernel) => {
         const graph = kernel.graph();
         if (words.json) return JSON.stringify(graph);
         return words.dot ? graphToDot(graph) : formatGraph(graph);
@@ -70,39 +76,24 @@ export function reservesCommand(program: Command): void {
     );
 }
 
-async function withStack(stack: string, words: Words, show: (kernel: Kernel) => string): Promise<void> {
-  const kernel = await Kernel.boot({ memory: words.memory, plugins: [host, swap, nbd], name: 'reserves' });
-  const work = async (open: () => Promise<unknown>): Promise<void> => {
-    try {
-      await open();
-      process.stdout.write(`${show(kernel)}\n`);
-    } finally {
-      await kernel.shutdown();
-    }
-  };
-  if (stack !== 'nbd') return work(() => kernel.openBlockDevice(stack, { readOnly: true }));
-  return withTemporaryFolder((folder) => work(() => startNbdStack(kernel, folder, words.workingSet)));
+/** Starts nothing. @throws JobFailed if a memory was given and the stack does not fit; the plan has been printed. */
+function dryRun(stack: string, { memory, workingSet, json }: Words): void {
+  const description = describeStack(stack, workingSet);
+  const least = planLeast(description);
+  const plan = memory === undefined ? least : planStack(description, Math.floor(memory / PAGE_SIZE));
+  const sizes = { smallestMemoryBytes: least.total * PAGE_SIZE, memoryBytes: plan.total * PAGE_SIZE };
+  process.stdout.write(`${json ? JSON.stringify({ ...sizes, ...plan }) : formatDryRun(plan, least)}\n`);
+  if (!plan.fits) throw new JobFailed(`${stack} does not fit: ${plan.required - plan.total} frames short`);
 }
 
-/** The plan as a table, top node first, with what stands under each. */
-export function formatPlan(plan: ReservePlan): string {
-  const rows = [['node', 'level', 'units', 'need', 'reserved', 'in use', 'most', 'standing']];
-  for (const node of [...plan.nodes].reverse()) {
-    rows.push([node.name, ...[node.level, node.nrUnits, node.need, node.limit, node.usage, node.highWater, node.standing].map(String)]);
-    for (const { what, frames, standing } of node.terms)
-      rows.push([`  ${what}`, '', '', '', standing ? '' : String(frames), '', '', standing ? String(frames) : '']);
-  }
-  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-  const lines = rows.map((row) =>
-    row
-      .map((cell, i) => (i === 0 ? cell.padEnd(widths[0]) : cell.padStart(widths[i])))
-      .join('  ')
-      .trimEnd(),
-  );
-  const { total, free, standing, reserved, used, min, low, high } = plan;
-  lines.push(`frames: ${total} in all, ${free} free, ${standing} standing, ${reserved} reserved, ${used} of them in use`);
-  lines.push(`floors: min ${min}, low ${low}, high ${high}`);
-  return lines.join('\n');
+function explain(kernel: Kernel, { json }: Words): string {
+  const plan = kernel.reserves.explain();
+  return json ? JSON.stringify(plan) : formatPlan(plan);
+}
+
+async function show(stack: string, { memory, workingSet }: Words, text: (kernel: Kernel) => string): Promise<void> {
+  const kernel = await Kernel.boot({ memory: memory ?? MEMORY_BYTES, plugins: [host, swap, nbd], name: 'reserves' });
+  await withStack(kernel, stack, workingSet, () => void process.stdout.write(`${text(kernel)}\n`));
 }
 
 type Graph = ReturnType<Kernel['graph']>;

@@ -1,8 +1,11 @@
 /**
  * Stacks: what a writeout goes through, set up in one kernel. The demo runs on one; `reserves` and `graph` show one.
  *
- *     nbd     swap area → nbd client → unix socket → nbd server → temporary file
- *     DEVICE  the device alone
+ *     nbd           swap area → nbd client → unix socket → nbd server → temporary file
+ *     swap:DEVICE   swap area → the device
+ *     DEVICE        the device alone
+ *
+ * What they would take, with nothing started, is in stack-description.ts.
  */
 import fs from 'node:fs';
 import os from 'node:os';
@@ -22,6 +25,16 @@ const EXPORT_NAME = 'demo';
 /** Longest path of a unix socket: `sun_path` less its end. */
 const SOCKET_PATH_BYTES_MAX = process.platform === 'linux' ? 107 : 103;
 
+/** Pages of the swap file that holds a working set, the header's included. */
+export function swapFilePages(workingSetBytes: number): number {
+  return Math.ceil(workingSetBytes / PAGE_SIZE) + 1 + SLACK_PAGES;
+}
+
+/** The device of `swap:DEVICE`, or null for a stack that is none. */
+export function swapDeviceOf(stack: string): string | null {
+  return /^swap:(.+)$/s.exec(stack)?.[1] ?? null;
+}
+
 /**
  * Starts a server on a file in `folder`, opens it as a client, and swaps on it. All of it ends with the kernel.
  * @throws KernelError EFBIG or what the host says about a store of that size, EINVAL for a folder whose path is too long for a socket.
@@ -35,7 +48,7 @@ export async function startNbdStack(kernel: Kernel, folder: string, swapBytes: n
       `cannot make the unix socket ${socket}: its path is longer than ${SOCKET_PATH_BYTES_MAX} bytes; set TMPDIR to a shorter one`,
     );
   }
-  const storeBytes = (Math.ceil(swapBytes / PAGE_SIZE) + 1 + SLACK_PAGES) * PAGE_SIZE;
+  const storeBytes = swapFilePages(swapBytes) * PAGE_SIZE;
   const doing = `make the swap file ${store} of ${formatSize(storeBytes)} (TMPDIR says where)`;
   if (!Number.isSafeInteger(storeBytes)) throw new KernelError('EFBIG', `cannot ${doing}: no file is that large`);
   attempt(doing, () => {
@@ -47,6 +60,26 @@ export async function startNbdStack(kernel: Kernel, folder: string, swapBytes: n
   const device = await kernel.openBlockDevice(server.uriOf(EXPORT_NAME));
   await kernel.swapOn(device, { format: true });
   return device;
+}
+
+/**
+ * Sets a stack up by its word, runs `work` on it, and shuts the kernel down. What has no swap header yet (a RAM disk) gets one; what has
+ * one keeps it.
+ * @throws KernelError for what cannot be opened or does not fit.
+ */
+export async function withStack(kernel: Kernel, stack: string, workingSetBytes: number, work: () => void): Promise<void> {
+  const run = async (open: () => Promise<unknown>): Promise<void> => {
+    try {
+      await open();
+      work();
+    } finally {
+      await kernel.shutdown();
+    }
+  };
+  if (stack === 'nbd') return withTemporaryFolder((folder) => run(() => startNbdStack(kernel, folder, workingSetBytes)));
+  const device = swapDeviceOf(stack);
+  if (device === null) return run(() => kernel.openBlockDevice(stack, { readOnly: true }));
+  return run(async () => kernel.swapOn(await kernel.openBlockDevice(device), { format: /^mem:/i.test(device) }));
 }
 
 /**

@@ -1,0 +1,69 @@
+/**
+ * The stacks of stack.ts as the dry run sees them: the same nodes, described by the packages they come from. No file, socket or kernel is
+ * made. What only the real device knows (its size, a server's largest payload) is taken from the working set and from this kernel's plan.
+ */
+import {
+  describeRawDevice,
+  type NodeDescription,
+  PAGE_SIZE,
+  parseSize,
+  planSizes,
+  type StackDescription,
+  KernelError,
+} from '@tidemark/core';
+import { describeNbdClient, describeNbdServer, parseUri } from '@tidemark/nbd';
+import { describeSwapArea, pagedBufferTerm } from '@tidemark/swap';
+import { swapDeviceOf, swapFilePages } from './stack.js';
+
+/**
+ * Describes a stack by its word: `nbd`, `swap:DEVICE`, DEVICE. The first two hold a working set, whose page cells count, too.
+ * @throws KernelError EINVAL for a device nobody would open.
+ */
+export function describeStack(stack: string, workingSetBytes: number): StackDescription {
+  const held = [pagedBufferTerm(workingSetBytes)];
+  if (stack === 'nbd') return { nodes: nbdStack(swapFilePages(workingSetBytes)), held };
+  const swapDevice = swapDeviceOf(stack);
+  if (swapDevice === null) return { nodes: [describeDevice(stack)], held: [] };
+  const device = describeDevice(swapDevice);
+  return { nodes: [swapOn(device, swapPagesOf(swapDevice, workingSetBytes)), device], held };
+}
+
+function nbdStack(nrSlots: number): NodeDescription[] {
+  const file = describeRawDevice('file:swap');
+  const server = describeNbdServer('unix:nbd.sock', [file.name], 1);
+  const client = describeNbdClient('nbd+unix:///demo?socket=nbd.sock', server.name);
+  return [swapOn(client, nrSlots), client, server, file];
+}
+
+function swapOn(device: NodeDescription, nrSlots: number): NodeDescription {
+  const isNbd = device.name.startsWith('nbd');
+  return describeSwapArea({
+    device: device.name,
+    nrSlots,
+    maxTransferBytes: isNbd ? (nrFrames) => planSizes(nrFrames).payloadBytes : undefined,
+  });
+}
+
+function describeDevice(url: string): NodeDescription {
+  const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(url)?.[1]?.toLowerCase() ?? 'file';
+  if (scheme.startsWith('nbd')) return describeNbdClient(parseUri(url).uri, null);
+  if (scheme === 'mem') {
+    ramDiskBytes(url);
+    return describeRawDevice(url);
+  }
+  if (scheme === 'file') return describeRawDevice(/^file:/i.test(url) ? url : `file:${url}`);
+  throw new KernelError(
+    'EINVAL',
+    `no driver for block device ${JSON.stringify(url)}: want mem:SIZE, file:PATH or a bare PATH, nbd://HOST:PORT/EXPORT`,
+  );
+}
+
+/** Slots of the area: a RAM disk says its size; of any other device, as many as the working set takes. */
+function swapPagesOf(device: string, workingSetBytes: number): number {
+  return /^mem:/i.test(device) ? Math.floor(ramDiskBytes(device) / PAGE_SIZE) : swapFilePages(workingSetBytes);
+}
+
+/** @throws KernelError EINVAL for `mem:` and what is no size. */
+function ramDiskBytes(url: string): number {
+  return parseSize(url.slice('mem:'.length), 'size of a RAM disk');
+}
