@@ -1,0 +1,13 @@
+/**
+ * `@tidemark/fs-ext3`: ext3, and ext2 without a journal.
+ *
+ * What is here so far: the on-disk format, `mkfs`, and the recovery of a journal. Mounting is not.
+ *
+ * @packageDocumentation
+ */
+export { type MadeFilesystem, mkfs, type MkfsTarget } from './mkfs/mkfs.js';
+export { defaultJournalBlocks, type MkfsOptions, type MkfsPlan, planMkfs } from './mkfs/options.js';
+export { type BlockStore, type JournalFile, recover, type RecoveryReport } from './journal/recovery.js';
+export type { Geometry } from './format/geometry.js';
+export type { JournalSuperblock } from './format/journal.js';
+export type { Superblock } from './format/superblock.js';
