@@ -1,0 +1,260 @@
+/**
+ * The exhaustive search: every state of a model that any schedule and any order of completions can reach, each visited once, breadth
+ * first, so that every state is reached by a shortest path. What it says is a proof for the model and its bounds, and for nothing else.
+ *
+ * Three verdicts about a state that is not done, each a part of the next:
+ *
+ *     stuck           whatever timers do, no other step can change the state ever again: M22's "quiescent but not done"
+ *     livelocked      steps go on, but none of them can ever be progress again: a server that answers "later" for ever
+ *     cannot finish   no schedule whatever leads to a state that is done
+ *
+ * The last is more than quiescence shows: it finds those who were left behind while others go on. Where no state cannot finish, done is
+ * reached with probability 1 by any scheduler that neglects nothing for ever. All three are reachability backward, from where there is
+ * a way out. States that break an invariant are reported as such and have no successors; they are not counted again as stuck.
+ */
+import { KernelError, type StallReport } from '@tidemark/core';
+import type { Interchangeable, SearchModel, State } from './model.js';
+import { explainState } from './standstill.js';
+import { StateGraph } from './state-graph.js';
+import { StateSet } from './state-set.js';
+
+const STATES_MAX = 8_000_000;
+/** States without a way out that are explained, nearest first; those with equal reports are told once. */
+const EXPLAINED_MAX = 2000;
+
+export interface SearchOptions {
+  /** More states end the search with an error: half a search proves nothing. Default 8 million. */
+  readonly statesMax?: number;
+}
+
+/** A state and how to get there. */
+export interface FoundState {
+  /** Names of the steps of a shortest path; `replay` goes it again. */
+  readonly path: readonly string[];
+  readonly state: Readonly<Record<string, number>>;
+}
+
+/** States without a way out that have one reason. */
+export interface Standstill extends FoundState {
+  readonly report: StallReport;
+  /** States with this reason, among those that were looked at. */
+  readonly nrStates: number;
+}
+
+/** States of one verdict. */
+export interface Standstills {
+  readonly nrStates: number;
+  /** One for each different reason, by the length of its path. */
+  readonly reasons: readonly Standstill[];
+}
+
+export interface BrokenInvariant extends FoundState {
+  readonly invariant: string;
+  readonly nrStates: number;
+}
+
+export interface SearchResult {
+  readonly model: SearchModel;
+  readonly nrStates: number;
+  /** Steps between them, those that change nothing not counted. */
+  readonly nrTransitions: number;
+  /** Steps of the longest of all shortest paths. */
+  readonly depth: number;
+  readonly nrDone: number;
+  readonly stuck: Standstills;
+  readonly livelocked: Standstills;
+  readonly cannotFinish: Standstills;
+  readonly broken: readonly BrokenInvariant[];
+}
+
+/**
+ * Visits every state of a model.
+ * @throws KernelError ERANGE, naming the step and the cell, if a step leaves a cell out of its range; EOVERFLOW for more states than allowed.
+ */
+export function search(model: SearchModel, options: SearchOptions = {}): SearchResult {
+  return new Search(model, options.statesMax ?? STATES_MAX).run();
+}
+
+/**
+ * Goes a path of a model again.
+ * @returns each state on it, the first one included.
+ * @throws KernelError EINVAL if the path names no step, or one that is not possible there.
+ */
+export function replay(model: SearchModel, path: readonly string[]): State[] {
+  const set = new StateSet(model.cells.length);
+  set.next.set(model.initialState());
+  const states = [normalize(model, set.next).slice()];
+  for (const name of path) {
+    const step = model.steps.find((candidate) => candidate.name === name);
+    if (step === undefined || !step.when(set.next))
+      throw new KernelError('EINVAL', `model ${model.name}: step ${states.length} of the path, ${name}, is not possible`);
+    step.then(set.next);
+    states.push(normalize(model, set.next).slice());
+  }
+  return states;
+}
+
+const DONE = 1;
+const BROKEN = 2;
+
+class Search {
+  readonly #set: StateSet;
+  readonly #graph = new StateGraph();
+  readonly #flags: number[] = [];
+  readonly #broken = new Map<string, { first: number; nrStates: number }>();
+  #depth = 0;
+
+  constructor(
+    readonly model: SearchModel,
+    readonly statesMax: number,
+  ) {
+    this.#set = new StateSet(model.cells.length);
+  }
+
+  run(): SearchResult {
+    this.#visitAll();
+    const { model } = this;
+    const { steps } = model;
+    const isTimer = steps.map(({ kind }) => kind === 'timer');
+    const isProgress = steps.map(({ kind }) => kind === 'progress');
+    const all = (): boolean => true;
+    const moves = this.#graph.closeBackward(
+      this.#sources((step) => !isTimer[step]),
+      (step) => isTimer[step],
+    );
+    const progresses = this.#graph.closeBackward(
+      this.#sources((step) => isProgress[step]),
+      all,
+    );
+    const finishes = this.#graph.closeBackward(
+      this.#sources(() => false),
+      all,
+    );
+    return {
+      model,
+      nrStates: this.#set.size,
+      nrTransitions: this.#graph.nrEdges,
+      depth: this.#depth,
+      nrDone: this.#flags.filter((flags) => (flags & DONE) !== 0).length,
+      stuck: this.#explain(moves),
+      livelocked: this.#explain(progresses),
+      cannotFinish: this.#explain(finishes),
+      broken: [...this.#broken].map(([invariant, { first, nrStates }]) => ({ invariant, nrStates, ...this.#find(first) })),
+    };
+  }
+
+  #visitAll(): void {
+    const { model } = this;
+    const set = this.#set;
+    const graph = this.#graph;
+    const { steps } = model;
+    set.next.set(model.initialState());
+    checkCells(model, set.next, 'the initial state');
+    this.#enter(-1, -1);
+    let endOfLevel = 1;
+    for (let from = 0; from < set.size; from++) {
+      if (from === endOfLevel) {
+        this.#depth++;
+        endOfLevel = set.size;
+      }
+      graph.beginState();
+      if ((this.#flags[from] & BROKEN) !== 0) continue;
+      let isLoaded = false;
+      for (let step = 0; step < steps.length; step++) {
+        if (!isLoaded) set.load(from);
+        isLoaded = !steps[step].when(set.next);
+        if (isLoaded) continue;
+        steps[step].then(set.next);
+        const to = this.#enter(from, step);
+        if (to !== from) graph.addEdge(to, step);
+      }
+    }
+  }
+
+  /** Takes up the state in `next`. @returns its number. */
+  #enter(from: number, step: number): number {
+    const { model } = this;
+    const set = this.#set;
+    if (step >= 0) checkCells(model, set.next, model.steps[step].name);
+    normalize(model, set.next);
+    const known = set.size;
+    const id = set.add();
+    if (id < known) return id;
+    if (id === this.statesMax) throw new KernelError('EOVERFLOW', `model ${model.name} has more than ${this.statesMax} states`);
+    this.#graph.addState(from, step);
+    let flags = model.isDone(set.next) ? DONE : 0;
+    for (const { name, holds } of model.invariants) {
+      if (holds(set.next)) continue;
+      flags |= BROKEN;
+      const broken = this.#broken.get(name);
+      if (broken === undefined) this.#broken.set(name, { first: id, nrStates: 1 });
+      else broken.nrStates++;
+    }
+    this.#flags.push(flags);
+    return id;
+  }
+
+  /** 1 for each state that is done or broken, or that such a step leaves. */
+  #sources(leaves: (step: number) => boolean): Uint8Array {
+    const sources = Uint8Array.from(this.#flags, (flags) => (flags === 0 ? 0 : 1));
+    for (let state = 0; state < sources.length; state++) {
+      this.#graph.forEachEdge(state, (_, step) => {
+        if (leaves(step)) sources[state] = 1;
+      });
+    }
+    return sources;
+  }
+
+  /** Tells of the states that have no way out. */
+  #explain(hasWayOut: Uint8Array): Standstills {
+    const reasons = new Map<string, { -readonly [Key in keyof Standstill]: Standstill[Key] }>();
+    let nrStates = 0;
+    for (let id = 0; id < hasWayOut.length; id++) {
+      if (hasWayOut[id] !== 0 || nrStates++ >= EXPLAINED_MAX) continue;
+      this.#set.load(id);
+      const report = explainState(this.model, this.#set.next);
+      const key = JSON.stringify([report.cycles.map(({ nodes }) => nodes), report.cycles.length === 0 ? report.ends : []]);
+      const known = reasons.get(key);
+      if (known === undefined) reasons.set(key, { ...this.#find(id), report, nrStates: 1 });
+      else known.nrStates++;
+    }
+    return { nrStates, reasons: [...reasons.values()] };
+  }
+
+  #find(id: number): FoundState {
+    this.#set.load(id);
+    return { path: this.#graph.pathTo(id).map((step) => this.model.steps[step].name), state: this.model.describeState(this.#set.next) };
+  }
+}
+
+function checkCells(model: SearchModel, state: State, what: string): void {
+  const { cells } = model;
+  for (let i = 0; i < cells.length; i++) {
+    if (state[i] > cells[i].max) {
+      throw new KernelError('ERANGE', `model ${model.name}: ${what} leaves ${state[i]} in ${cells[i].name}, which ends at ${cells[i].max}`);
+    }
+  }
+}
+
+/** Puts interchangeable records in order: one state for all their permutations. */
+function normalize(model: SearchModel, state: State): State {
+  for (const group of model.interchangeable) sortRecords(state, group);
+  return state;
+}
+
+function sortRecords(state: State, { first, size, nrRecords }: Interchangeable): void {
+  for (let n = 1; n < nrRecords; n++) {
+    for (let at = first + n * size; at > first && isBefore(state, at, at - size, size); at -= size) {
+      for (let i = 0; i < size; i++) {
+        const cell = state[at + i];
+        state[at + i] = state[at - size + i];
+        state[at - size + i] = cell;
+      }
+    }
+  }
+}
+
+function isBefore(state: State, a: number, b: number, size: number): boolean {
+  for (let i = 0; i < size; i++) if (state[a + i] !== state[b + i]) return state[a + i] < state[b + i];
+  return false;
+}
