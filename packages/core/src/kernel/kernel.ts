@@ -52,6 +52,7 @@ import {
   WRITEOUT_HOOK,
 } from './tokens.js';
 import { type VmStat, vmstat } from './vmstat.js';
+import { Watchdog, type WatchdogOptions } from './watchdog.js';
 
 const SHUTDOWN_TIMEOUT_MS = 5_000;
 /** After the deadline: the time in which what was cut off has to end, and the least of it that each step gets. */
@@ -68,6 +69,10 @@ export interface BootOptions {
   readonly name?: string;
   /** Sets the floors by hand, for very small arenas. */
   readonly watermarks?: WatermarkOptions;
+  /** Has standstills reported as the trace event `stall`. Default: nobody watches until `kernel.watchdog.start`. */
+  readonly watchdog?: WatchdogOptions;
+  /** Has stall reports say where each wait began; costs a stack trace a wait. Default false. */
+  readonly waitSites?: boolean;
 }
 
 /** What was left over at the end; all zero and empty unless something leaked. */
@@ -93,6 +98,8 @@ export class Kernel {
   readonly localServers = new LocalServers();
   /** Every task of this kernel that waits now, and what for. */
   readonly waits = new WaitRegistry(() => this.clock.nowMs());
+  /** Reports standstills (M22). */
+  readonly watchdog: Watchdog;
   /** A task of the kernel's own: its waits end with EIO when a shutdown runs out of time. */
   readonly task: TaskContext;
   readonly swap: SwapSubsystem | null;
@@ -129,6 +136,9 @@ export class Kernel {
     memory.allocator.reclaimer = this.reclaim;
     this.swap = this.container.isRegistered(SWAP_SUBSYSTEM) ? this.container.resolve(SWAP_SUBSYSTEM) : null;
     this.reclaim.swap = this.swap;
+    this.waits.keepsSites = options.waitSites ?? false;
+    this.watchdog = new Watchdog({ clock, trace, waits: this.waits, counters: memory.counters, report: () => this.stallReport() });
+    if (options.watchdog !== undefined) this.watchdog.start(options.watchdog);
   }
 
   /**
@@ -340,6 +350,7 @@ export class Kernel {
   }
 
   async #takeDown(timeoutMs: number): Promise<ShutdownReport> {
+    this.watchdog.stop();
     const problems: string[] = [];
     const deadlineMs = this.clock.nowMs() + timeoutMs;
     const timer = this.clock.setTimer(timeoutMs, () => {

@@ -7,7 +7,8 @@
  *
  * A cycle is a list of nodes that starts at its smallest name; two reports of the same standstill have the same lists.
  */
-import type { WriteoutGraph } from '../mm/writeout-graph.js';
+import type { WriteoutGraph, WriteoutNode } from '../mm/writeout-graph.js';
+import type { TaskContext } from '../task/task-context.js';
 import type { WaitParty } from '../task/wait-queue.js';
 import type { Wait } from '../task/wait-registry.js';
 
@@ -20,9 +21,13 @@ const SEARCH_STEPS_MAX = 100_000;
 /** One waiting task. */
 export interface StalledWait {
   readonly task: string;
+  /** Level of the innermost node that the task is in (M4); null if it is in none. */
+  readonly level: number | null;
   /** `kind: name` of what it waits for. */
   readonly waitsFor: string;
   readonly sinceMs: number;
+  /** Function and line in which the wait began; null unless the kernel keeps sites (`waitSites`). */
+  readonly site: string | null;
 }
 
 /** Memory of one account at the time. Frames. */
@@ -62,6 +67,24 @@ export function partyName(party: WaitParty): string {
   return party.kind === undefined ? `task: ${party.name}` : `${party.kind}: ${party.name}`;
 }
 
+/** Level of the innermost node that a task is in. */
+function levelOf(task: TaskContext, graph: WriteoutGraph): number | null {
+  const node = (task.scopes as readonly WriteoutNode[]).findLast((scope) => graph.has(scope));
+  return node === undefined ? null : graph.levelOf(node);
+}
+
+/** Files a wait passes through; the site is the first line of code outside of them. */
+const WAIT_FILES = /\/task\/(?:wait-queue|wait-registry|completion|semaphore|lock)\.[jt]s:/;
+const CODE_LINE = /^\s*at (?:(.*) \()?.*?([^/\\]+:\d+):\d+\)?$/;
+
+/** `function (file.ts:line)`, without the folders of whatever machine this is. */
+function siteOf(trace: Error | undefined): string | null {
+  const lines = trace?.stack?.split('\n') ?? [];
+  const match = CODE_LINE.exec(lines.find((line) => CODE_LINE.test(line) && !WAIT_FILES.test(line)) ?? '');
+  if (match === null) return null;
+  return match[1] === undefined ? match[2] : `${match[1]} (${match[2]})`;
+}
+
 /** Explains who waits for whom. */
 export function makeStallReport(facts: StallFacts): StallReport {
   const successors = new Map<string, Set<string>>();
@@ -87,8 +110,8 @@ export function makeStallReport(facts: StallFacts): StallReport {
     }
   };
   const waiters: StalledWait[] = [];
-  for (const { task, target, sinceMs } of facts.waits) {
-    waiters.push({ task: task.name, waitsFor: partyName(target), sinceMs });
+  for (const { task, target, sinceMs, site } of facts.waits) {
+    waiters.push({ task: task.name, level: levelOf(task, facts.graph), waitsFor: partyName(target), sinceMs, site: siteOf(site) });
     link(partyName({ name: task.name }), partyName(target));
     visit(target);
   }
@@ -122,8 +145,9 @@ function findCycles(successors: ReadonlyMap<string, ReadonlySet<string>>): Stall
 /** The report for people. */
 export function formatStallReport(report: StallReport): string {
   const lines = [`stalled at ${report.atMs.toFixed(0)} ms: ${report.waiters.length} waiting, ${report.free} frames free`];
-  for (const { task, waitsFor, sinceMs } of report.waiters) {
-    lines.push(`  ${task} waits for ${waitsFor} (${(report.atMs - sinceMs).toFixed(0)} ms)`);
+  for (const { task, level, waitsFor, sinceMs, site } of report.waiters) {
+    const who = level === null ? task : `${task} (level ${level})`;
+    lines.push(`  ${who} waits for ${waitsFor} (${(report.atMs - sinceMs).toFixed(0)} ms)${site === null ? '' : `, in ${site}`}`);
   }
   for (const { nodes } of report.cycles) lines.push(`  cycle: ${[...nodes, nodes[0]].join(' → ')}`);
   if (report.cycles.length === 0) for (const end of report.ends) lines.push(`  nobody works on: ${end}`);

@@ -11,11 +11,17 @@ export interface Wait {
   readonly target: WaitTarget;
   /** On the kernel's clock. */
   readonly sinceMs: number;
+  /** Its stack tells where the wait began; only if the registry keeps sites. */
+  readonly site?: Error;
 }
 
 /** The waits of one kernel, oldest first. */
 export class WaitRegistry implements Iterable<Wait> {
   readonly #waits = new Set<Wait>();
+  /** Told when the first task waits, and when the last one no longer does; for the watchdog. */
+  onChange: ((isBusy: boolean) => void) | null = null;
+  /** Keeps where each wait began, for stall reports: a stack trace a wait. */
+  keepsSites = false;
 
   constructor(private readonly nowMs: () => number) {}
 
@@ -24,13 +30,14 @@ export class WaitRegistry implements Iterable<Wait> {
   }
 
   enter(task: TaskContext, target: WaitTarget): Wait {
-    const wait: Wait = { task, target, sinceMs: this.nowMs() };
+    const wait: Wait = { task, target, sinceMs: this.nowMs(), site: this.keepsSites ? new Error() : undefined };
     this.#waits.add(wait);
+    if (this.#waits.size === 1) this.onChange?.(true);
     return wait;
   }
 
   leave(wait: Wait): void {
-    this.#waits.delete(wait);
+    if (this.#waits.delete(wait) && this.#waits.size === 0) this.onChange?.(false);
   }
 
   [Symbol.iterator](): Iterator<Wait> {

@@ -14,7 +14,7 @@
  * keeps the run alive, since its delay then is a large part of the time that has passed; one that has reached its longest does not. And
  * `patienceMs` is longer than the limits that plugins keep by reading the clock (NBD gives a server up after 30 s).
  */
-import type { Kernel } from '@tidemark/core';
+import { type Kernel, pagesWrittenFirst } from '@tidemark/core';
 import type { World } from './world.js';
 
 /** Longest time without progress, by default. */
@@ -42,8 +42,7 @@ export class ProgressWatch {
     this.#nrOperations = this.#world.nrProgress;
     for (const { isAlive, kernel } of this.#world.machines) {
       if (!isAlive || kernel === null) continue;
-      const { counters } = kernel.memory;
-      const firstTime = counters.pswpout - counters.swpout_again - counters.swpout_error + counters.nr_written;
+      const firstTime = pagesWrittenFirst(kernel.memory.counters);
       if (firstTime <= (this.#written.get(kernel) ?? 0)) continue;
       this.#written.set(kernel, firstTime);
       hasMoved = true;
