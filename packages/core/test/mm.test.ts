@@ -197,7 +197,7 @@ describe('floors and accounts (M2, M3, M5)', () => {
               const before = account?.usageFrames ?? 0;
               const mark = each.kind === 'ordinary' && each.spare ? allocator.low + 1 : allocator.watermarks.min; // free stays above low
               const above = allocator.nrFree > mark;
-              const caller = account === null ? task : task.withTicket(new WriteoutTicket(account));
+              const caller = account === null ? task : task.withTicket(new WriteoutTicket(account, 1));
               const pfn = allocator.allocPage(caller, Gfp.TRANSIENT | (each.kind === 'ordinary' && each.spare ? Gfp.SPARE : 0));
               const charged = (account?.usageFrames ?? 0) > before;
               expect(pfn >= 0).toBe(above || (account !== null && before < account.limitFrames));
@@ -216,17 +216,18 @@ describe('floors and accounts (M2, M3, M5)', () => {
     );
   });
 
-  it('has the frame back before the account is credited, and wakes who waits for room after both', async () => {
+  it('has the frame back before the account is credited, and serves who waits for room after both', async () => {
     const memory = new Memory(128);
     const { allocator, reserve } = memory;
-    const account = reserve.open('node', 1);
+    const account = reserve.open('node', 50, { need: 1, nrUnits: 51 });
+    expect(allocator.watermarks.min).toBe(50); // so that the band is all that is left
     while (allocator.allocPage(task, Gfp.ANON) >= 0);
-    const pfn = allocator.allocPage(task.withTicket(new WriteoutTicket(account)), Gfp.TRANSIENT);
-    expect(account.usageFrames).toBe(1);
-    const freeBefore = allocator.nrFree;
-    const waiter = account.room.wait(task).then(() => ({ free: allocator.nrFree, usage: account.usageFrames }));
-    allocator.freePage(pfn);
-    expect(await waiter).toEqual({ free: freeBefore + 1, usage: 0 });
+    const held = Array.from({ length: 50 }, () => allocator.allocPage(task.withTicket(account.units.tryBegin(task)), Gfp.TRANSIENT));
+    expect([allocator.nrFree, account.usageFrames]).toEqual([0, 50]);
+    const wait = allocator.allocPageSlow(task.withTicket(account.units.tryBegin(task)), Gfp.TRANSIENT);
+    allocator.freePage(held[0]);
+    expect([allocator.nrFree, account.usageFrames]).toEqual([0, 50]); // it is the waiter's, and charged, before it wakes
+    expect(await wait).toBe(held[0]);
   });
 
   it('refuses to close an account in use, and one of no size', () => {
@@ -234,7 +235,7 @@ describe('floors and accounts (M2, M3, M5)', () => {
     expect(() => reserve.open('node', -1)).toThrow('no count of frames');
     const account = reserve.open('node', 2);
     while (allocator.allocPage(task, Gfp.ANON) >= 0);
-    const pfn = allocator.allocPage(task.withTicket(new WriteoutTicket(account)), Gfp.TRANSIENT);
+    const pfn = allocator.allocPage(task.withTicket(new WriteoutTicket(account, account.limitFrames)), Gfp.TRANSIENT);
     expect(() => reserve.close(account)).toThrow('still holds 1');
     allocator.freePage(pfn);
     reserve.close(account);
@@ -257,7 +258,7 @@ describe('floors and accounts (M2, M3, M5)', () => {
         return 1;
       },
     });
-    const caller = task.withTicket(new WriteoutTicket(account));
+    const caller = task.withTicket(new WriteoutTicket(account, account.limitFrames));
     const pages = cache.length;
     for (let i = 0; i < pages; i++) expect(allocator.allocPage(caller, Gfp.TRANSIENT)).toBeGreaterThanOrEqual(0);
     expect(account.highWaterFrames).toBe(0);

@@ -11,7 +11,7 @@ function drained(limitFrames: number) {
   const account = reserve.open('disk', limitFrames);
   const held: number[] = [];
   for (let pfn = allocator.allocPage(root, Gfp.ANON); pfn >= 0; pfn = allocator.allocPage(root, Gfp.ANON)) held.push(pfn);
-  const task = root.withTicket(new WriteoutTicket(account));
+  const task = root.withTicket(new WriteoutTicket(account, limitFrames));
   return { allocator, account, task, held };
 }
 

@@ -14,6 +14,8 @@ export interface TraceEvents {
   directReclaim: { task: string; nrReclaimed: number; nrFree: number };
   /** An allocation failed for good. */
   outOfMemory: { task: string; nrFree: number };
+  /** A node did something against its declaration: `Violation` of mm. */
+  violation: { kind: string; node: string; message: string };
   /** A connection of a block device was lost or is back. */
   reconnect: { device: string; state: 'lost' | 'back' | 'failed'; attempt: number };
   /** A swap area changed. */

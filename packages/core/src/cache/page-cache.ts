@@ -26,7 +26,7 @@ import type { Pfn } from '../mm/arena.js';
 import { type Cell, CellTag, cellValue, frameCell, tagOf } from '../mm/cell.js';
 import { PG } from '../mm/frame-table.js';
 import type { Memory } from '../mm/memory.js';
-import { Gfp } from '../mm/page-allocator.js';
+import { Gfp } from '../mm/gfp.js';
 import type { PageAging } from '../mm/reclaimer.js';
 import type { WriteoutNode } from '../mm/writeout-graph.js';
 import { TaskContext } from '../task/task-context.js';
@@ -297,6 +297,7 @@ export class PageCache implements AddressSpace {
    * @returns 0, the errno of the task's signal, or that of a failed write: what cannot be written must not become more.
    */
   async #throttle(task: TaskContext): Promise<0 | NegErrno> {
+    if (task.ticket !== null) return 0; // its units bound it (M16)
     const { fileCounts, allocator } = this.#memory;
     const limit = Math.floor(((allocator.nrFree + allocator.classCount(Gfp.FILE)) * DIRTY_PERCENT) / 100);
     while (this.#nrDirty + fileCounts.nrWriteback > 0 && fileCounts.nrDirty + fileCounts.nrWriteback > limit) {

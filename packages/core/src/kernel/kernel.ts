@@ -19,11 +19,12 @@ import { DeviceCache } from '../block/device-cache.js';
 import { AddressSpaceTable } from '../cache/address-space.js';
 import type { SwapHooks, WriteoutHook } from '../cache/pinned-file.js';
 import { Memory } from '../mm/memory.js';
+import { type ReservePolicyName, reservePolicyNamed } from '../mm/policy/named.js';
 import { ReservePlanner } from '../mm/reserve-planner.js';
 import type { WatermarkOptions } from '../mm/watermarks.js';
 import type { WriteoutNode } from '../mm/writeout-graph.js';
 import { Reclaim } from '../reclaim/reclaim.js';
-import { reachRule } from '../reclaim/reclaim-rule.js';
+import { nofsRule, type ReclaimRuleFactory, reachRule } from '../reclaim/reclaim-rule.js';
 import { twoListPolicy } from '../reclaim/two-list-policy.js';
 import { AbortSource } from '../task/abort.js';
 import type { Clock, RandomSource, Scheduler } from '../task/clock.js';
@@ -44,6 +45,7 @@ import {
   RANDOM,
   RECLAIM_RULE,
   REPLACEMENT_POLICY,
+  RESERVE_POLICY,
   SCHEDULER,
   SHRINKER,
   SWAP_HOOKS,
@@ -69,6 +71,8 @@ export interface BootOptions {
   readonly name?: string;
   /** Sets the floors by hand, for very small arenas. */
   readonly watermarks?: WatermarkOptions;
+  /** Reserve policy by name, for comparison (M23). Default: what a plugin registers under `RESERVE_POLICY`, else `composed`. */
+  readonly policy?: ReservePolicyName;
   /** Has standstills reported as the trace event `stall`. Default: nobody watches until `kernel.watchdog.start`. */
   readonly watchdog?: WatchdogOptions;
   /** Has stall reports say where each wait began; costs a stack trace a wait. Default false. */
@@ -127,10 +131,13 @@ export class Kernel {
     this.scheduler = this.#require(SCHEDULER, 'a scheduler');
     this.random = this.#require(RANDOM, 'a source of randomness');
     const { memory, spaces, clock, scheduler, trace } = this;
+    if (options.policy !== undefined || !this.container.isRegistered(RESERVE_POLICY)) {
+      memory.bindPolicy(reservePolicyNamed(options.policy ?? 'composed'), clock);
+    } else memory.bindPolicy(this.container.resolve(RESERVE_POLICY), clock);
     const createPolicy = this.container.isRegistered(REPLACEMENT_POLICY) ? this.container.resolve(REPLACEMENT_POLICY) : twoListPolicy;
     const policy = createPolicy({ frames: memory.frames, counters: memory.counters, maySwap: () => (this.swap?.nrFreeSlots ?? 0) > 0 });
     const shrinkers = resolveEach(this.container, SHRINKER);
-    const createRule = this.container.isRegistered(RECLAIM_RULE) ? this.container.resolve(RECLAIM_RULE) : reachRule;
+    const createRule = this.container.isRegistered(RECLAIM_RULE) ? this.container.resolve(RECLAIM_RULE) : defaultRule(memory);
     const rule = createRule(this.reserves.graph);
     this.reclaim = new Reclaim({ memory, spaces, policy, clock, scheduler, trace, shrinkers, rule, waits: this.waits });
     memory.allocator.reclaimer = this.reclaim;
@@ -383,6 +390,11 @@ export class Kernel {
     for (const { owner, nrFrames } of this.memory.standingByOwner()) problems.push(`${nrFrames} frames are still held by ${owner}`);
     return { leakedFrames, leakedTimers: this.clock.nrPendingTimers, problems };
   }
+}
+
+/** The reclaim rule that belongs to the reserve policy. */
+function defaultRule({ reserve }: Memory): ReclaimRuleFactory {
+  return reserve.policy.reclaimRule === 'reach' ? reachRule : nofsRule;
 }
 
 function claimant<T extends { readonly name: string; claims(backing: object): boolean }>(hooks: T[], backing: object, doing: string): T {

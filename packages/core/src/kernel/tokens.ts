@@ -6,6 +6,7 @@ import type { TracePoints } from '../base/trace.js';
 import type { BlockDriver } from '../block/block-device.js';
 import type { SwapHooks, WriteoutHook } from '../cache/pinned-file.js';
 import type { Memory } from '../mm/memory.js';
+import type { ReservePolicyFactory } from '../mm/policy/reserve-policy.js';
 import type { Shrinker } from '../mm/reclaimer.js';
 import type { ReclaimRuleFactory } from '../reclaim/reclaim-rule.js';
 import type { ReplacementPolicyFactory } from '../reclaim/replacement-policy.js';
@@ -38,7 +39,9 @@ export const SWAP_SUBSYSTEM: Token<SwapSubsystem> = token('swap-subsystem');
 export const SHRINKER: Token<Shrinker> = token('shrinker');
 /** Socket transports, `Transport` of `@tidemark/net`; any number. */
 export const TRANSPORT: Token<object> = token('transport');
-/** On which nodes reclaim may act for a task inside some; the default is reach (M11). */
+/** Who may take which frame when memory is gone; the default is composed (M23). */
+export const RESERVE_POLICY: Token<ReservePolicyFactory> = token('reserve-policy');
+/** On which nodes reclaim may act for a task inside some; the default is that of the reserve policy: reach, or nofs (M11). */
 export const RECLAIM_RULE: Token<ReclaimRuleFactory> = token('reclaim-rule');
 /** Which page goes next; the default is active and inactive lists with refault distance (M18). */
 export const REPLACEMENT_POLICY: Token<ReplacementPolicyFactory> = token('replacement-policy');

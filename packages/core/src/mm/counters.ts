@@ -38,6 +38,11 @@ export const VMSTAT = {
   nr_dirtied: 'file pages that became dirty',
   nr_written: 'file pages written out',
   oom: 'allocations that failed for good',
+  reserve_waits: 'waits for room in an account, or for a unit of a node',
+  reserve_unfunded: 'allocations of writeout without a ticket, whether they succeeded or not (M7)',
+  reserve_overspent: 'frames and objects that a unit took beyond the need its node declared, whatever memory they came from (M5)',
+  reserve_leaked: 'units that ended while they held frames; the frames stay charged until they are freed',
+  pool_second_element: 'elements of a mempool taken under a ticket that held one of the same pool already (M19)',
 } as const;
 
 /** Name of a counter. */

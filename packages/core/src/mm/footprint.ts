@@ -22,7 +22,14 @@ export interface NodeFootprint {
   readonly unit: readonly FootprintTerm[];
   /** Units at once. */
   readonly nrUnits: number;
+  /** What its callers who cannot wait take between two refills: ring refill, completion objects (A of M3). */
+  readonly atomic?: readonly FootprintTerm[];
 }
+
+/** Most units of one node. */
+export const UNITS_MAX = 65_536;
+/** Most frames of one term: more than any arena has. */
+const TERM_FRAMES_MAX = 2 ** 32;
 
 /** Frames that stand. */
 export function standingFrames(footprint: NodeFootprint): number {
@@ -39,6 +46,11 @@ export function limitFrames(footprint: NodeFootprint): number {
   return needFrames(footprint) * footprint.nrUnits;
 }
 
+/** Frames of its callers who cannot wait. */
+export function atomicFrames(footprint: NodeFootprint): number {
+  return sum(footprint.atomic ?? []);
+}
+
 /** Frames that n objects of a slab cache take at worst: the extra one is a page shared with others. */
 export function framesForObjects(nrObjects: number, objectsPerFrame: number): number {
   return nrObjects === 0 ? 0 : Math.ceil(nrObjects / objectsPerFrame) + 1;
@@ -50,13 +62,15 @@ export function largestTerm(footprint: NodeFootprint): FootprintTerm | null {
   return terms.reduce<FootprintTerm | null>((largest, term) => (largest === null || term.frames > largest.frames ? term : largest), null);
 }
 
-/** @throws KernelError EINVAL naming the node and the term for what is no count of frames, or no units. */
+/** @throws KernelError EINVAL naming the node and the term for what is no count of frames, or no number of units. */
 export function checkFootprint(name: string, footprint: NodeFootprint): void {
-  const isCount = (n: number, least: number): boolean => Number.isSafeInteger(n) && n >= least && n <= 2 ** 32;
-  for (const { what, frames } of [...footprint.standing, ...footprint.unit]) {
-    if (!isCount(frames, 0)) throw new KernelError('EINVAL', `${name} declares ${frames} frames for ${what}, which is no count of frames`);
+  const isCount = (n: number, least: number, most: number): boolean => Number.isSafeInteger(n) && n >= least && n <= most;
+  for (const { what, frames } of [...footprint.standing, ...footprint.unit, ...(footprint.atomic ?? [])]) {
+    if (!isCount(frames, 0, TERM_FRAMES_MAX))
+      throw new KernelError('EINVAL', `${name} declares ${frames} frames for ${what}, which is no count of frames`);
   }
-  if (!isCount(footprint.nrUnits, 1)) throw new KernelError('EINVAL', `${name} declares ${footprint.nrUnits} units; it needs one at least`);
+  if (!isCount(footprint.nrUnits, 1, UNITS_MAX))
+    throw new KernelError('EINVAL', `${name} declares ${footprint.nrUnits} units; want 1 to ${UNITS_MAX}`);
 }
 
 function sum(terms: readonly FootprintTerm[]): number {

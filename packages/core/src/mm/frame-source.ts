@@ -4,6 +4,7 @@
  */
 import type { TaskContext } from '../task/task-context.js';
 import type { Pfn } from './arena.js';
+import type { ReserveAccount } from './reserve.js';
 
 /** Single frames, at once or not at all. */
 export interface FrameSource {
@@ -14,4 +15,11 @@ export interface FrameSource {
    */
   allocFrame(task?: TaskContext): Pfn | number;
   freeFrame(pfn: Pfn): void;
+  /**
+   * A frame that was taken under a ticket is its holder's from here on, and no unit's (M20). Absent: nothing is ever charged.
+   * @returns the account that pays for it, null for a frame of ordinary memory.
+   */
+  share?(pfn: Pfn): ReserveAccount | null;
+  /** Has ordinary memory pay for it in place of the account (M5). @returns false if there is none. */
+  exchange?(pfn: Pfn): boolean;
 }

@@ -46,8 +46,12 @@ export const PG = {
   READAHEAD: 1 << 11,
   /** Its owner is gone: whoever has it now frees it. */
   ORPHAN: 1 << 12,
-  /** Taken from a reserve account. */
+  /** The reserve was needed to get this frame: the tag of M12. */
   RESERVE: 1 << 13,
+  /** Counts against the need of a ticket, whatever memory it came from (M5). */
+  COUNTED: 1 << 14,
+  /** … and is charged to the ticket's account. */
+  CHARGED: 1 << 15,
 } as const;
 
 /** What a frame is used for; the classes of meminfo add up to every frame of the arena. */

@@ -4,6 +4,7 @@
 import { invariant, KernelError } from '../base/errno.js';
 import { formatSize, PAGE_SIZE } from '../base/size.js';
 import { TracePoints } from '../base/trace.js';
+import type { Clock } from '../task/clock.js';
 import { TaskContext } from '../task/task-context.js';
 import { WaitQueue } from '../task/wait-queue.js';
 import { Arena, type Pfn } from './arena.js';
@@ -11,10 +12,14 @@ import { type Counters, createCounters } from './counters.js';
 import type { FrameSource } from './frame-source.js';
 import { FrameClass, FrameTable, MAX_ORDER } from './frame-table.js';
 import { FrameArray } from './frame-array.js';
-import { Gfp, PageAllocator } from './page-allocator.js';
+import { Gfp } from './gfp.js';
+import { PageAllocator } from './page-allocator.js';
 import { type PlanSizes, planSizes } from './plan-sizes.js';
+import { composedPolicy } from './policy/composed.js';
+import type { ReservePolicyFactory } from './policy/reserve-policy.js';
 import { ReserveTree } from './reserve.js';
 import type { StandingMemory } from './standing.js';
+import { type Violation, Violations } from './violation.js';
 import { computeWatermarks, type WatermarkOptions } from './watermarks.js';
 import { XArrayNodes } from './xarray-nodes.js';
 
@@ -38,8 +43,9 @@ export class Memory {
   readonly arena: Arena;
   readonly frames: FrameTable;
   readonly allocator: PageAllocator;
-  readonly reserve = new ReserveTree();
   readonly counters: Counters = createCounters();
+  readonly #violations: Violations;
+  readonly reserve: ReserveTree;
   readonly sizes: PlanSizes;
   /** Nodes of every page cache's index. */
   readonly xarrayNodes: XArrayNodes;
@@ -69,9 +75,45 @@ export class Memory {
     this.arena = createArena(nrFrames);
     this.frames = new FrameTable(nrFrames);
     this.sizes = planSizes(nrFrames);
-    const { arena, frames, reserve, counters } = this;
+    const { arena, frames, counters } = this;
+    this.#violations = new Violations(counters, trace);
+    const reserve = new ReserveTree(counters, this.#violations);
+    this.reserve = reserve;
     this.allocator = new PageAllocator({ arena, frames, reserve, counters, trace, watermarks });
+    this.bindPolicy(composedPolicy);
     this.xarrayNodes = new XArrayNodes(arena, this.frameSource(Gfp.SLAB));
+  }
+
+  /** Chooses who may take what (M23). To be called before anything is admitted. @throws KernelError EBUSY afterwards. */
+  bindPolicy(factory: ReservePolicyFactory, clock: Clock | null = null): void {
+    const { allocator, reserve } = this;
+    if (reserve.accounts.size > 0) throw new KernelError('EBUSY', 'the reserve policy cannot change once nodes are admitted');
+    reserve.policy = factory({
+      reserve,
+      clock,
+      get nrFree() {
+        return allocator.nrFree;
+      },
+      get min() {
+        return allocator.min;
+      },
+      get isReclaimHopeless() {
+        return allocator.reclaimer?.isHopeless ?? false;
+      },
+    });
+    allocator.updateWatermarks();
+  }
+
+  /**
+   * Told of every violation (M5, M7, M19), where it happens and before anything is taken. By default it is a trace point; the testkit's
+   * throws. Whatever it does, violations are counted in vmstat.
+   */
+  get onViolation(): (violation: Violation) => void {
+    return this.#violations.handler;
+  }
+
+  set onViolation(handler: (violation: Violation) => void) {
+    this.#violations.handler = handler;
   }
 
   /** Single frames of a class, at once or not at all, for small allocators. */
@@ -79,6 +121,8 @@ export class Memory {
     return {
       allocFrame: (task) => this.allocator.allocPage(task ?? this.#kernelTask, gfp),
       freeFrame: (pfn) => this.allocator.freePage(pfn),
+      share: (pfn) => this.allocator.share(pfn),
+      exchange: (pfn) => this.allocator.exchange(pfn),
     };
   }
 
@@ -209,7 +253,7 @@ export class Memory {
 
   #shortBy(owner: string, wanted: number, available: number): KernelError {
     const shortfall = Math.max(wanted - available, 1);
-    const least = this.#leastWith(shortfall);
+    const least = this.leastBytesWith(shortfall);
     return new KernelError(
       'ENOMEM',
       `${owner} needs ${wanted} frames and ${available} are free: ${shortfall} short; ` +
@@ -219,7 +263,7 @@ export class Memory {
   }
 
   /** Bytes of the smallest arena in which `shortfall` more frames would be there: marks and sizes grow with it. */
-  #leastWith(shortfall: number): number {
+  leastBytesWith(shortfall: number): number {
     const overhead = (n: number): number => computeWatermarks(n).high + planSizes(n).slotFrames * 4;
     let frames = this.nrFrames + shortfall;
     while (frames - overhead(frames) < this.nrFrames - overhead(this.nrFrames) + shortfall) frames += 16;

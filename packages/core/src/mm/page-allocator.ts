@@ -2,59 +2,44 @@
  * The page allocator: who may take a free frame now, and what happens if not.
  *
  *     allocPage       synchronous; takes no part in reclaim
- *       free > low                         take it; kswapd is woken if that leaves free = low
- *       else wake kswapd; free > min       take it
- *       a ticket: the clean pass (M6), then the ticket's account
- *       else NONE
- *     allocPageSlow   the same, then direct reclaim, then waiting for what is in flight (M1)
+ *       free > low                                take it; kswapd is woken if that leaves free = low
+ *       else wake kswapd; free > the floor        take it
+ *       else what the policy says (M23); composed: with a ticket the clean pass (M6), then the ticket's account; without one NONE
+ *     allocPageSlow   the same, then: an account's user waits for room in it; anybody else reclaims, and waits for what is in flight (M1)
  *
- * Floors (M3), in frames: emergency 0, for tickets up to their account's limit; ordinary = min for everybody else. A request of order
- * o passes a mark when free − (2^o − 1) is greater than it.
+ * Floors (M3), in frames, are the policy's; composed has emergency 0, for tickets up to their account's limit; atomic E, for callers who
+ * cannot wait; ordinary `min` for everybody else. A request of order o passes a mark when free − (2^o − 1) is greater than it.
  *
- * ENOMEM comes only if nothing is reclaimable and nothing is in flight. Until then the caller waits, first come first served, and
- * a freed frame above `min` is handed to the oldest waiter before anyone else sees it.
+ * A frame taken under a ticket counts against the ticket's need, whatever memory it came from, until it is freed or exchanged (M5). A frame
+ * that a ticket's account paid for is freed first, then uncharged, then whoever waits for room is served (trap 7).
+ *
+ * ENOMEM comes only if nothing is reclaimable and nothing is in flight. Until then the caller waits, and a freed frame is handed on before
+ * anyone else sees it (hand-off.ts).
  */
 import { Errno, invariant, type NegErrno } from '../base/errno.js';
 import { isPromise, type MaybePromise } from '../base/maybe-promise.js';
 import type { TracePoints } from '../base/trace.js';
 import type { TaskContext } from '../task/task-context.js';
-import { type WaitParty, WaitQueue } from '../task/wait-queue.js';
+import type { WaitParty } from '../task/wait-queue.js';
 import type { Arena, Pfn } from './arena.js';
 import { Buddy } from './buddy.js';
 import type { Counters } from './counters.js';
 import { FrameClass, type FrameTable, NR_FRAME_CLASSES, PG } from './frame-table.js';
+import { Gfp, GFP_CLASS_MASK } from './gfp.js';
+import { type FrameGiver, HandOff, RETRY } from './hand-off.js';
+import { OnNo } from './policy/reserve-policy.js';
 import type { Reclaimer } from './reclaimer.js';
-import { ReserveAccount, type ReserveTree } from './reserve.js';
+import type { ReserveAccount, ReserveTree } from './reserve.js';
+import { ticketOf, type WriteoutTicket } from './ticket.js';
 import { computeWatermarks, type WatermarkOptions, type Watermarks } from './watermarks.js';
 
 /** No frame: what a failed allocation returns. It is `-ENOMEM`. */
 export const NONE: Pfn = -Errno.ENOMEM;
 
-/** How a frame is wanted: a `FrameClass`, with flags added. */
-export const Gfp = {
-  FILE: FrameClass.FILE,
-  ANON: FrameClass.ANON,
-  SLAB: FrameClass.SLAB,
-  STANDING: FrameClass.STANDING,
-  TRANSIENT: FrameClass.TRANSIENT,
-  /** The frame is filled with zeroes. */
-  ZERO: 8,
-  /** Only if free memory stays above `low`, so that kswapd need not be woken: for readahead. */
-  SPARE: 16,
-  /**
-   * The page is new and has no backing yet. It leaves alone what lies between `min` and `low`: when swap is full and every page in
-   * memory must stay, that is what stored pages are read back into.
-   */
-  GROWS: 32,
-} as const;
-const CLASS_MASK = 7;
-
 /** Direct reclaims without progress, with nothing in flight, before an allocation fails. */
 const FRUITLESS_MAX = 3;
 /** Frames a direct reclaim aims at. */
 const DIRECT_RECLAIM_FRAMES = 32;
-/** A waiter was woken to look again. */
-const RETRY = -Errno.EAGAIN;
 
 export interface PageAllocatorParts {
   readonly arena: Arena;
@@ -65,7 +50,7 @@ export interface PageAllocatorParts {
   readonly watermarks?: WatermarkOptions;
 }
 
-export class PageAllocator {
+export class PageAllocator implements FrameGiver {
   readonly arena: Arena;
   readonly frames: FrameTable;
   readonly reserve: ReserveTree;
@@ -74,11 +59,9 @@ export class PageAllocator {
   readonly #buddy: Buddy;
   readonly #watermarkOptions: WatermarkOptions;
   readonly #classCounts = new Float64Array(NR_FRAME_CLASSES);
-  /** Account that each frame with PG.RESERVE was charged to. Few frames at a time. */
-  readonly #charged = new Map<Pfn, ReserveAccount>();
-  readonly #waiters = new WaitQueue({ kind: 'frames', name: 'free above min', heldBy: () => this.#holders() });
-  /** Those with GROWS; served last. */
-  readonly #growing = new WaitQueue({ kind: 'frames', name: 'free above low', heldBy: () => this.#holders() });
+  /** Ticket that each frame with PG.COUNTED counts against. Few frames at a time. */
+  readonly #heldUnder = new Map<Pfn, WriteoutTicket>();
+  readonly #handOff: HandOff;
   /** Bound by the kernel. */
   reclaimer: Reclaimer | null = null;
   #min = 0;
@@ -96,8 +79,8 @@ export class PageAllocator {
     this.#watermarkOptions = parts.watermarks ?? {};
     this.#buddy = new Buddy(parts.frames);
     this.#least = this.#buddy.nrFree;
-    this.reserve.onLimitChange = () => this.updateWatermarks();
-    this.updateWatermarks();
+    this.#handOff = new HandOff(this, parts.reserve, () => this.#holders());
+    this.reserve.onChange = () => this.updateWatermarks();
   }
 
   #holders(): Iterable<WaitParty> {
@@ -116,11 +99,16 @@ export class PageAllocator {
 
   /** Tasks waiting for a frame. */
   get nrWaiters(): number {
-    return this.#waiters.nrWaiters + this.#growing.nrWaiters;
+    return this.#handOff.nrWaiters;
   }
 
   get watermarks(): Watermarks {
     return { min: this.#min, low: this.#low, high: this.#high, promo: this.#high + (this.#high - this.#low) };
+  }
+
+  /** The ordinary floor. */
+  get min(): number {
+    return this.#min;
   }
 
   get low(): number {
@@ -148,38 +136,52 @@ export class PageAllocator {
 
   /** The marks as they would be with `addedFrames` more in the accounts. */
   watermarksWith(addedFrames: number): Watermarks {
-    const reservedFrames = this.reserve.limitFrames + addedFrames;
-    return computeWatermarks(this.frames.nrFrames, { ...this.#watermarkOptions, reservedFrames });
+    const { nrFrames } = this.frames;
+    const base = computeWatermarks(nrFrames, this.#watermarkOptions).min;
+    return computeWatermarks(nrFrames, { ...this.#watermarkOptions, minFrames: this.reserve.policy.minOf(base, addedFrames) });
   }
 
-  /** Recomputes the marks after Σ limit changed. */
+  /** Recomputes the marks: the policy is bound, or limits, levels or declarations have changed. */
   updateWatermarks(): void {
     const marks = this.watermarksWith(0);
     this.#min = marks.min;
     this.#low = marks.low;
     this.#high = marks.high;
-    this.#handToWaiters(); // a lower floor may be all they waited for
+    this.#handOff.serve(); // a lower floor may be all they waited for
   }
 
-  /** Frames that must stay free for this task's ordinary allocations (M3). */
-  floorOf(_task: TaskContext): number {
-    return this.#min;
+  /** Frames that must stay free when this task takes one (M3). A table look-up; the only place that says so. */
+  floorOf(task: TaskContext, gfp = 0): number {
+    return (gfp & Gfp.GROWS) === 0 ? this.reserve.policy.floorOf(task, gfp) : this.#low;
   }
 
-  #markFor(task: TaskContext, gfp: number): number {
-    return (gfp & Gfp.GROWS) !== 0 ? this.#low : this.floorOf(task);
+  mayTake(task: TaskContext, gfp: number): boolean {
+    return this.#buddy.nrFree > this.floorOf(task, gfp);
   }
 
   /** Takes one frame, now or not at all. @returns its number, or `NONE`. */
   allocPage(task: TaskContext, gfp: number): Pfn {
     const { nrFree } = this.#buddy;
-    if (nrFree > this.#low + 1) return this.#take(gfp);
+    if (nrFree > this.#low + 1) return this.#takeChecked(task, gfp);
     if ((gfp & Gfp.SPARE) !== 0) return NONE;
     // The frame that reaches `low` wakes it too: nobody may come after this one.
     this.reclaimer?.wakeKswapd();
-    if (nrFree > this.#low) return this.#take(gfp);
-    if (this.#buddy.nrFree > this.#markFor(task, gfp)) return this.#take(gfp);
-    return task.ticket === null ? NONE : this.#allocFromAccount(task, gfp);
+    if (nrFree > this.#low) return this.#takeChecked(task, gfp);
+    return this.#allocLow(task, gfp);
+  }
+
+  /** Free memory is at `low` or below: the policy decides. */
+  #allocLow(task: TaskContext, gfp: number): Pfn {
+    const { policy } = this.reserve;
+    const { nrFree } = this.#buddy;
+    if (this.mayTake(task, gfp)) {
+      const pfn = this.#takeChecked(task, gfp);
+      if (policy.isTagged(task, gfp, nrFree)) this.frames.flags[pfn] |= PG.RESERVE;
+      return pfn;
+    }
+    if (policy.onNo(task, gfp) === OnNo.ACCOUNT) return this.#allocFromAccount(task, gfp);
+    if (task.isReclaimer) this.#checkWriteout(task, gfp);
+    return NONE;
   }
 
   /**
@@ -189,11 +191,18 @@ export class PageAllocator {
   allocPageSlow(task: TaskContext, gfp: number): MaybePromise<Pfn | NegErrno> {
     const pfn = this.allocPage(task, gfp);
     if (pfn >= 0) return pfn;
-    const account = task.ticket?.account;
-    if (account instanceof ReserveAccount && account.limitFrames > 0) return this.#allocFromAccountWaiting(task, account, gfp);
+    const { policy } = this.reserve;
+    const onNo = policy.onNo(task, gfp);
+    if (onNo === OnNo.FAIL) return pfn;
+    if (onNo !== OnNo.RECLAIM) return this.#allocInAccount(task, gfp, onNo);
     if (task.isReclaimer || this.reclaimer === null) return pfn;
+    const held = policy.throttle?.(task);
+    return isPromise(held) ? held.then(() => this.#reclaimAndAlloc(task, gfp)) : this.#reclaimAndAlloc(task, gfp);
+  }
+
+  #reclaimAndAlloc(task: TaskContext, gfp: number): MaybePromise<Pfn | NegErrno> {
     this.counters.allocstall++;
-    const freed = this.reclaimer.directReclaim(task, DIRECT_RECLAIM_FRAMES);
+    const freed = (this.reclaimer as Reclaimer).directReclaim(task, DIRECT_RECLAIM_FRAMES);
     if (!isPromise(freed) && freed > 0) {
       const again = this.allocPage(task, gfp);
       if (again >= 0) return again;
@@ -211,8 +220,8 @@ export class PageAllocator {
       if (pfn >= 0) return pfn;
       if (freed > 0) fruitless = 0;
       else if (reclaimer.isWorkInFlight) {
-        const handed = await ((gfp & Gfp.GROWS) !== 0 ? this.#growing : this.#waiters).wait(task, gfp);
-        if (handed !== RETRY) return handed;
+        const handed = await this.#handOff.wait(task, gfp);
+        if (handed !== RETRY) return this.#received(task, handed);
         fruitless = 0;
       } else fruitless++;
       freed = await reclaimer.directReclaim(task, DIRECT_RECLAIM_FRAMES);
@@ -224,14 +233,43 @@ export class PageAllocator {
     return NONE;
   }
 
+  /** Waits for the account's own frames, or for free memory above the task's own floor: never for ordinary memory (M6, M11). */
+  async #allocInAccount(task: TaskContext, gfp: number, onNo: OnNo): Promise<Pfn | NegErrno> {
+    const account = this.reserve.policy.accountOf(task);
+    if (account === null || (onNo === OnNo.ACCOUNT && account.limitFrames === 0)) return NONE; // nothing would ever come back
+    for (;;) {
+      const handed = await this.#handOff.waitIn(account, task, gfp);
+      if (handed !== RETRY) return this.#received(task, handed);
+      const pfn = this.allocPage(task, gfp);
+      if (pfn >= 0) return pfn;
+    }
+  }
+
+  /** A waiter has its frame. One that was aborted meanwhile passes it on. */
+  #received(task: TaskContext, handed: Pfn | NegErrno): Pfn | NegErrno {
+    if (handed < 0) return handed;
+    const ended = task.checkSignal();
+    if (ended !== 0) {
+      this.freePage(handed);
+      return ended;
+    }
+    try {
+      ticketOf(task)?.checkNeed(0); // others may have taken under the same ticket while this one waited
+    } catch (violation) {
+      this.freePage(handed);
+      throw violation;
+    }
+    return handed;
+  }
+
   /** Takes 2^order contiguous frames, now or not at all, above the ordinary floor. */
   allocBlock(task: TaskContext, order: number, gfp: number): Pfn {
     if (this.#buddy.nrFree - ((1 << order) - 1) <= this.floorOf(task)) return NONE;
     const pfn = this.#buddy.alloc(order);
     if (pfn < 0) return NONE;
     const nrFrames = 1 << order;
-    this.frames.frameClass.fill(gfp & CLASS_MASK, pfn, pfn + nrFrames);
-    this.#noteHandedOut(gfp & CLASS_MASK, nrFrames);
+    this.frames.frameClass.fill(gfp & GFP_CLASS_MASK, pfn, pfn + nrFrames);
+    this.#noteHandedOut(gfp & GFP_CLASS_MASK, nrFrames);
     if ((gfp & Gfp.ZERO) !== 0) this.arena.zero(pfn, nrFrames);
     return pfn;
   }
@@ -241,13 +279,13 @@ export class PageAllocator {
     const { frameClass, flags } = this.frames;
     const was = frameClass[pfn];
     invariant(was !== FrameClass.FREE, 'a frame was freed twice');
-    const wasReserve = (flags[pfn] & PG.RESERVE) !== 0;
+    const wasFlags = flags[pfn];
     this.#classCounts[was]--;
     frameClass[pfn] = FrameClass.FREE;
     flags[pfn] = 0;
     this.#buddy.freeOne(pfn);
-    if (wasReserve) this.#uncharge(pfn);
-    if (this.nrWaiters > 0) this.#handToWaiters();
+    if ((wasFlags & PG.COUNTED) !== 0) this.#uncount(pfn, (wasFlags & PG.CHARGED) !== 0);
+    this.#noteFreed();
   }
 
   /** Gives a block back. */
@@ -259,13 +297,18 @@ export class PageAllocator {
       this.frames.flags[at] = 0;
     }
     this.#buddy.free(pfn, order);
-    if (this.nrWaiters > 0) this.#handToWaiters();
+    this.#noteFreed();
+  }
+
+  #noteFreed(): void {
+    if (this.#handOff.nrWaiters > 0) this.#handOff.serve();
+    if (this.reserve.policy.nrThrottled) this.reserve.policy.onFreed?.();
   }
 
   /** Makes every waiter look again: what it waited for is over and freed nothing. */
   retryWaiters(): void {
-    this.#waiters.wakeAll(RETRY);
-    this.#growing.wakeAll(RETRY);
+    this.#handOff.retryAll();
+    this.reserve.policy.onFreed?.();
   }
 
   /** Free blocks by order, checked against the free count. */
@@ -273,13 +316,93 @@ export class PageAllocator {
     return this.#buddy.snapshot();
   }
 
+  /**
+   * The ticket that a frame is held under gives it up; its content stays, as ordinary cache (M5). A frame of ordinary memory is only counted
+   * no more. For one of an account, another that is free above the ordinary floor takes its place in the band.
+   * @returns false if there is none: then the frame must be freed.
+   */
+  exchange(pfn: Pfn): boolean {
+    const { flags } = this.frames;
+    const isCharged = (flags[pfn] & PG.CHARGED) !== 0;
+    if (isCharged && this.#buddy.nrFree <= this.#min) return false;
+    const isCounted = (flags[pfn] & PG.COUNTED) !== 0;
+    flags[pfn] &= ~(PG.COUNTED | PG.CHARGED | PG.RESERVE);
+    if (isCounted) this.#uncount(pfn, isCharged);
+    return true;
+  }
+
+  /**
+   * A frame is a slab cache's from here on and no unit's (M20): if an account paid for it, it stays charged, until it is freed or exchanged.
+   * @returns the account, or null for a frame of ordinary memory.
+   */
+  share(pfn: Pfn): ReserveAccount | null {
+    const ticket = this.#heldUnder.get(pfn);
+    if (ticket === undefined || (this.frames.flags[pfn] & PG.CHARGED) === 0) {
+      this.exchange(pfn);
+      return null;
+    }
+    ticket.account.shared.addFrames(1);
+    this.#heldUnder.set(pfn, ticket.account.shared);
+    ticket.addFrames(-1);
+    return ticket.account;
+  }
+
+  /** The ticket a frame counts against, or null. For tests and reports. */
+  holderOf(pfn: Pfn): WriteoutTicket | null {
+    return this.#heldUnder.get(pfn) ?? null;
+  }
+
   #take(gfp: number): Pfn {
     const pfn = this.#buddy.allocOne();
-    const frameClass = gfp & CLASS_MASK;
+    const frameClass = gfp & GFP_CLASS_MASK;
     this.frames.frameClass[pfn] = frameClass;
     this.#noteHandedOut(frameClass, 1);
     if ((gfp & Gfp.ZERO) !== 0) this.arena.zero(pfn);
     return pfn;
+  }
+
+  /** Takes a frame of free memory for a caller who is running. */
+  #takeChecked(task: TaskContext, gfp: number): Pfn {
+    if (task.ticket === null && !task.isReclaimer) return this.#take(gfp);
+    this.#checkWriteout(task, gfp);
+    return this.takeFree(task, gfp);
+  }
+
+  /** Check by use (M5, M7), before anything is taken: it may throw. */
+  #checkWriteout(task: TaskContext, gfp: number): void {
+    const ticket = ticketOf(task);
+    if (ticket !== null) ticket.checkNeed(1);
+    else if ((gfp & Gfp.NO_RESERVE) === 0) {
+      this.reserve.violations.report('unfunded', task.name, `${task.name} does writeout and allocates without a ticket`);
+    }
+  }
+
+  takeFree(task: TaskContext, gfp: number): Pfn {
+    const pfn = this.#take(gfp);
+    const ticket = ticketOf(task);
+    if (ticket !== null) this.#count(pfn, ticket, PG.COUNTED);
+    return pfn;
+  }
+
+  takeCharged(task: TaskContext, account: ReserveAccount, gfp: number): Pfn {
+    const ticket = ticketOf(task);
+    if (ticket === null || !account.charge(1)) return NONE;
+    const pfn = this.#take(gfp); // free ≥ E, and E counted this frame until now
+    this.#count(pfn, ticket, PG.COUNTED | PG.CHARGED | PG.RESERVE);
+    return pfn;
+  }
+
+  #count(pfn: Pfn, ticket: WriteoutTicket, flags: number): void {
+    this.frames.flags[pfn] |= flags;
+    this.#heldUnder.set(pfn, ticket);
+    ticket.addFrames(1);
+  }
+
+  #uncount(pfn: Pfn, isCharged: boolean): void {
+    const ticket = this.#heldUnder.get(pfn) as WriteoutTicket;
+    this.#heldUnder.delete(pfn);
+    ticket.addFrames(-1);
+    if (isCharged) ticket.account.uncharge(1);
   }
 
   #noteHandedOut(frameClass: number, nrFrames: number): void {
@@ -289,39 +412,11 @@ export class PageAllocator {
   }
 
   #allocFromAccount(task: TaskContext, gfp: number): Pfn {
-    if (this.reclaimer !== null && this.reclaimer.cleanPass(1) > 0 && this.#buddy.nrFree > this.floorOf(task)) return this.#take(gfp);
-    const account = task.ticket?.account;
-    if (!(account instanceof ReserveAccount) || !account.charge(1)) return NONE;
-    const pfn = this.#take(gfp); // free ≥ E, and E counted this frame until now
-    this.frames.flags[pfn] |= PG.RESERVE;
-    this.#charged.set(pfn, account);
-    return pfn;
-  }
-
-  async #allocFromAccountWaiting(task: TaskContext, account: ReserveAccount, gfp: number): Promise<Pfn | NegErrno> {
-    for (;;) {
-      const woken = await account.room.wait(task);
-      if (woken < 0) return woken;
-      const pfn = this.allocPage(task, gfp);
-      if (pfn < 0) continue;
-      if (account.usageFrames < account.limitFrames) account.room.wakeOne(); // free memory did: the room is the next one's
-      return pfn;
-    }
-  }
-
-  #uncharge(pfn: Pfn): void {
-    const account = this.#charged.get(pfn);
-    this.#charged.delete(pfn);
-    account?.uncharge(1);
-  }
-
-  #handToWaiters(): void {
-    for (const waiters of [this.#waiters, this.#growing]) {
-      while (waiters.nrWaiters > 0) {
-        const gfp = waiters.oldestWant;
-        if (this.#buddy.nrFree <= this.#markFor(waiters.oldest as TaskContext, gfp)) return;
-        waiters.wakeOne(this.#take(gfp));
-      }
-    }
+    const { policy } = this.reserve;
+    if (policy.hasCleanPass && this.reclaimer !== null && this.reclaimer.cleanPass(1) > 0 && this.mayTake(task, gfp))
+      return this.#takeChecked(task, gfp);
+    this.#checkWriteout(task, gfp);
+    const account = policy.accountOf(task);
+    return account === null ? NONE : this.takeCharged(task, account, gfp);
   }
 }

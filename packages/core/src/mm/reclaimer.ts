@@ -27,6 +27,8 @@ export interface Reclaimer {
    * for it. Then an allocation waits instead of failing (M1).
    */
   readonly isWorkInFlight: boolean;
+  /** True if it has given up until somebody succeeds. Absent: it never does. */
+  readonly isHopeless?: boolean;
   /** What that is: for stall reports. */
   inFlight(): Iterable<WaitParty>;
   /** Where to wait for some of it to end. */
@@ -46,6 +48,8 @@ export interface PageAging {
 /** A cache of objects that gives memory back under pressure. It neither starts nor waits for I/O. */
 export interface Shrinker {
   readonly name: string;
+  /** True if `scan` allocates nothing: then the clean pass asks it too (M6). Default false. */
+  readonly isAllocationFree?: boolean;
   /** Frames it could free now. */
   count(): number;
   /** Frees about `nrFrames`. @returns frames freed. */

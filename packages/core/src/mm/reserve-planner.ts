@@ -3,18 +3,20 @@
  *
  *     admit   1  nodes and edges into the graph                      a cycle: EDEADLK
  *             2  prepare each node, the top one first                it takes what stands, or refuses
- *             3  need × units of each node, summed                   Σ limit
+ *             3  the account of each node, as the policy has it      composed: need × units; summed: Σ limit
  *             4  do the new floors leave room beside what stands?    no: ENOMEM, naming node and shortfall
  *             5  reclaim, and prove it: that many frames are free beside E
  *             6  open the accounts; the floors rise
  *     any failure undoes what was done, in reverse, and leaves everything as it was
  *     release the same the other way, only at usage 0
  */
-import { invariant, KernelError } from '../base/errno.js';
+import { KernelError } from '../base/errno.js';
 import type { TaskContext } from '../task/task-context.js';
+import { formatSize, PAGE_SIZE } from '../base/size.js';
+import { atomicFrames, largestTerm, limitFrames, needFrames, standingFrames } from './footprint.js';
 import { FrameClass } from './frame-table.js';
-import { largestTerm, limitFrames, needFrames, standingFrames } from './footprint.js';
 import type { Memory } from './memory.js';
+import { type NodePlan, planNode } from './plan.js';
 import type { ReserveAccount } from './reserve.js';
 import { WriteoutGraph, type WriteoutEdge, type WriteoutNode } from './writeout-graph.js';
 
@@ -34,28 +36,20 @@ export interface Admission {
   readonly edges: readonly WriteoutEdge[];
 }
 
-/** One node of the plan. Frames. */
-export interface PlannedNode {
-  readonly name: string;
-  readonly kind: string;
-  /** From the top, by name. */
-  readonly path: readonly string[];
-  /** Longest way down; the lowest is served first. */
-  readonly level: number;
-  readonly nrUnits: number;
-  /** What one unit holds at most. */
-  readonly need: number;
-  /** What was declared to stand. */
-  readonly standing: number;
-  /** The account: need × units. */
-  readonly limit: number;
+/** One node of the plan, with what its account is at. Frames. */
+export interface PlannedNode extends NodePlan {
+  /** Charged to the account now, and at most. */
   readonly usage: number;
   readonly highWater: number;
-  /** Tasks that wait for room in the account. */
+  /** Held under its tickets now, whatever memory it came from. */
+  readonly held: number;
+  /** Units under way. */
+  readonly unitsOut: number;
+  /** Tasks that wait for room in the account or for a unit; times one did. */
   readonly waiters: number;
-  readonly needs: readonly string[];
-  /** Every term that was declared, largest first. */
-  readonly terms: readonly { readonly what: string; readonly frames: number; readonly standing: boolean }[];
+  readonly waits: number;
+  /** Frames and objects taken beyond the need of a unit. */
+  readonly overspends: number;
 }
 
 /** The plan as a whole. Frames. */
@@ -64,6 +58,10 @@ export interface ReservePlan {
   /** Σ limit and Σ usage over the accounts. */
   readonly reserved: number;
   readonly used: number;
+  /** Name of the policy (M23). */
+  readonly policy: string;
+  /** A: what callers who cannot wait take between two refills. */
+  readonly atomic: number;
   /** E: what the accounts may still ask for. */
   readonly emergency: number;
   readonly min: number;
@@ -87,6 +85,18 @@ export class ReservePlanner {
 
   constructor(memory: Memory) {
     this.#memory = memory;
+    this.graph.onChange = () => this.#followGraph();
+  }
+
+  /** Accounts know their level: the lowest is served first (M8). */
+  #followGraph(): void {
+    for (const [node, { account }] of this.#admitted) if (this.graph.has(node)) account.level = this.graph.levelOf(node);
+    this.#memory.reserve.noteChange();
+  }
+
+  /** Frames of a node's account, as the policy has it. */
+  #limitOf(node: WriteoutNode): number {
+    return this.#memory.reserve.policy.limitOf(node, this.graph);
   }
 
   /** The account of a node. @throws KernelError EINVAL if it was not admitted. */
@@ -113,16 +123,39 @@ export class ReservePlanner {
         undo.push(back);
       }
       this.#checkRoom(nodes);
-      await this.#memory.makeRoom(task, framesOfAccounts(nodes));
+      await this.#memory.makeRoom(task, this.#addedBy(nodes));
       this.#prove(nodes);
     } catch (error) {
       for (const back of undo.reverse()) await back();
       throw error;
     }
-    for (const node of nodes) {
-      const account = this.#memory.reserve.open(node.name, limitFrames(node.footprint));
-      this.#admitted.set(node, { account, undo: prepared.get(node) ?? null });
-    }
+    this.#memory.reserve.change(() => {
+      for (const node of nodes) this.#admitted.set(node, { account: this.#open(node), undo: prepared.get(node) ?? null });
+      this.#followLimits();
+    });
+  }
+
+  #open(node: WriteoutNode): ReserveAccount {
+    const { footprint } = node;
+    return this.#memory.reserve.open(node.name, this.#limitOf(node), {
+      need: needFrames(footprint),
+      nrUnits: footprint.nrUnits,
+      atomicFrames: atomicFrames(footprint),
+      level: this.graph.levelOf(node),
+      node,
+    });
+  }
+
+  /** Limits that depend on the graph (vmio) follow it. */
+  #followLimits(): void {
+    for (const [node, { account }] of this.#admitted) this.#memory.reserve.setLimit(account, this.#limitOf(node));
+  }
+
+  /** Frames that all accounts get more than they have, with those of `nodes` opened. */
+  #addedBy(nodes: readonly WriteoutNode[]): number {
+    let added = nodes.reduce((sum, node) => sum + this.#limitOf(node), 0);
+    for (const [node, { account }] of this.#admitted) added += Math.max(this.#limitOf(node) - account.limitFrames, 0);
+    return added;
   }
 
   /** Takes what `admit` put into the graph out again. */
@@ -134,52 +167,77 @@ export class ReservePlanner {
   /** With the new accounts, do the floors leave anything beside what stands? */
   #checkRoom(nodes: readonly WriteoutNode[]): void {
     const { allocator, nrFrames } = this.#memory;
-    const added = framesOfAccounts(nodes);
+    const added = this.#addedBy(nodes);
+    const atomic = nodes.reduce((sum, { footprint }) => sum + atomicFrames(footprint), 0);
     const standing = allocator.classCount(FrameClass.STANDING);
-    const shortfall = standing + allocator.watermarksWith(added).high - nrFrames;
+    const shortfall = standing + allocator.watermarksWith(added + atomic).high - nrFrames;
     if (shortfall > 0) throw this.#refusal(nodes, added + standing, Math.max(added + standing - shortfall, 0), shortfall);
   }
 
   /** Are the frames of the new accounts free, all at once, beside the band of the old? Whoever asks opens the accounts in the same step. */
   #prove(nodes: readonly WriteoutNode[]): void {
     const { allocator, reserve } = this.#memory;
-    const wanted = framesOfAccounts(nodes);
+    const wanted = this.#addedBy(nodes);
     const available = Math.max(allocator.nrFree - reserve.emergencyFrames, 0);
     if (available < wanted) throw this.#refusal(nodes, wanted, available, wanted - available);
   }
 
   #refusal(nodes: readonly WriteoutNode[], wanted: number, available: number, shortfall: number): KernelError {
     const cost = (node: WriteoutNode): number => limitFrames(node.footprint) + standingFrames(node.footprint);
-    const worst = [...nodes].sort((a, b) => cost(b) - cost(a))[0];
+    const worst = [...(nodes.length > 0 ? nodes : this.#admitted.keys())].sort((a, b) => cost(b) - cost(a))[0];
+    const least = this.#memory.leastBytesWith(shortfall);
     const path = this.graph.pathTo(worst);
     const term = largestTerm(worst.footprint);
     const largest = term === null ? '' : `; its largest need is ${term.frames} frames for ${term.what}`;
     return new KernelError(
       'ENOMEM',
-      `${worst.name} cannot be admitted: ${wanted} frames are wanted and ${available} can be had, ${shortfall} short${largest} (path ${path.join(' → ')})`,
-      { details: { node: worst.name, path, wantedFrames: wanted, availableFrames: available, shortfallFrames: shortfall } },
+      `${worst.name} cannot be admitted: ${wanted} frames are wanted and ${available} can be had, ${shortfall} short${largest} (path ${path.join(' → ')}); ` +
+        `the smallest memory budget that has room is ${formatSize(least)}, this kernel has ${formatSize(this.#memory.nrFrames * PAGE_SIZE)}`,
+      {
+        details: {
+          node: worst.name,
+          path,
+          wantedFrames: wanted,
+          availableFrames: available,
+          shortfallFrames: shortfall,
+          smallestMemoryBytes: least,
+        },
+      },
     );
   }
 
   /**
    * Takes a node out: its account is closed, what it prepared is undone.
-   * @throws KernelError EBUSY while another node needs it or its account is in use; then nothing was changed.
+   * @throws KernelError EBUSY while another node needs it, its account is in use or units of it are under way; EINVAL if it was not
+   * admitted. Then nothing was changed.
    */
   async release(node: WriteoutNode): Promise<void> {
-    const admitted = this.#admitted.get(node);
-    invariant(admitted !== undefined, 'a node was released that had not been admitted');
-    if (admitted.account.usageFrames > 0)
-      throw new KernelError('EBUSY', `${node.name} still holds ${admitted.account.usageFrames} frames of its account`);
+    const admitted = this.#requireIdle(node);
     this.graph.remove(node);
     this.#admitted.delete(node);
-    this.#memory.reserve.close(admitted.account);
+    this.#memory.reserve.change(() => {
+      this.#memory.reserve.close(admitted.account);
+      this.#followLimits();
+    });
     await admitted.undo?.();
   }
 
   /** As `release`, for a node that is gone whether others need it or not: a server that closed. Its users keep their nodes. */
   async withdraw(node: WriteoutNode): Promise<void> {
+    this.#requireIdle(node);
     for (const user of this.graph.predecessorsOf(node)) this.graph.removeEdge(user, node);
     await this.release(node);
+  }
+
+  #requireIdle(node: WriteoutNode): Admitted {
+    const admitted = this.#admitted.get(node);
+    if (admitted === undefined) throw new KernelError('EINVAL', `${node.name} was not admitted`);
+    const { usageFrames, heldFrames, units } = admitted.account;
+    if (usageFrames + heldFrames > 0)
+      throw new KernelError('EBUSY', `${node.name} still holds ${Math.max(usageFrames, heldFrames)} frames`);
+    if (units.nrOut + units.nrWaiters > 0)
+      throw new KernelError('EBUSY', `${node.name} has ${units.nrOut} units under way and ${units.nrWaiters} tasks that wait for one`);
+    return admitted;
   }
 
   /** The plan, lowest level first. */
@@ -190,6 +248,8 @@ export class ReservePlanner {
     const { min, low, high } = allocator.watermarks;
     return {
       nodes,
+      policy: reserve.policy.name,
+      atomic: reserve.atomicFrames,
       reserved: reserve.limitFrames,
       used: reserve.usageFrames,
       emergency: reserve.emergencyFrames,
@@ -203,29 +263,16 @@ export class ReservePlanner {
   }
 
   #planned(node: WriteoutNode, account: ReserveAccount): PlannedNode {
-    const { footprint } = node;
-    const terms = [
-      ...footprint.standing.map((term) => ({ ...term, standing: true })),
-      ...footprint.unit.map(({ what, frames }) => ({ what, frames: frames * footprint.nrUnits, standing: false })),
-    ];
     return {
-      name: node.name,
-      kind: node.kind,
-      path: this.graph.pathTo(node),
-      level: this.graph.levelOf(node),
-      nrUnits: footprint.nrUnits,
-      need: needFrames(footprint),
-      standing: standingFrames(footprint),
+      ...planNode(this.graph, node),
       limit: account.limitFrames,
       usage: account.usageFrames,
       highWater: account.highWaterFrames,
-      waiters: account.room.nrWaiters,
-      needs: this.graph.successorsOf(node).map(({ name }) => name),
-      terms: terms.sort((a, b) => b.frames - a.frames),
+      held: account.heldFrames,
+      unitsOut: account.units.nrOut,
+      waiters: account.room.nrWaiters + account.units.nrWaiters,
+      waits: account.nrWaits + account.units.nrWaits,
+      overspends: account.nrOverspends,
     };
   }
-}
-
-function framesOfAccounts(nodes: readonly WriteoutNode[]): number {
-  return nodes.reduce((sum, node) => sum + limitFrames(node.footprint), 0);
 }

@@ -45,6 +45,8 @@ interface Entry {
 
 export class WriteoutGraph {
   readonly #entries = new Map<WriteoutNode, Entry>();
+  /** Called when nodes, edges and so levels have changed. */
+  onChange: () => void = () => {};
 
   /** Nodes, in the order in which they came. */
   get nodes(): WriteoutNode[] {
@@ -181,6 +183,7 @@ export class WriteoutGraph {
       }
     };
     for (const entry of this.#entries.values()) visit(entry);
+    this.onChange();
   }
 }
 
