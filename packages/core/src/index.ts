@@ -24,6 +24,7 @@ export * from './base/xarray.js';
 export * from './task/abort.js';
 export * from './task/clock.js';
 export * from './task/completion.js';
+export * from './task/lock.js';
 export * from './task/semaphore.js';
 export * from './task/task-context.js';
 export * from './task/wait-queue.js';

@@ -42,6 +42,8 @@ export const VMSTAT = {
   reserve_unfunded: 'allocations of writeout without a ticket, whether they succeeded or not (M7)',
   reserve_overspent: 'frames and objects that a unit took beyond the need its node declared, whatever memory they came from (M5)',
   reserve_leaked: 'units that ended while they held frames; the frames stay charged until they are freed',
+  lock_unticketed: 'locks taken without a ticket of the node whose writeout can wait for them (M11)',
+  lock_waits: 'waits for ordinary memory by a task that held such a lock (M11)',
   pool_second_element: 'elements of a mempool taken under a ticket that held one of the same pool already (M19)',
 } as const;
 

@@ -15,7 +15,11 @@ export class MemoryLockRule implements LockRule {
     const { policy, violations } = this.reserve;
     if (!policy.hasCleanPass || ticketOf(task)?.account.node === lock.node) return;
     const { name } = lock.node;
-    violations.report('unticketed-lock', name, `${task.name} takes ${lock.name} without a ticket of ${name}, whose writeout can wait for it`);
+    violations.report(
+      'unticketed-lock',
+      name,
+      `${task.name} takes ${lock.name} without a ticket of ${name}, whose writeout can wait for it`,
+    );
   }
 
   /** For whoever is about to wait until `what`, which is ordinary memory, is there. */

@@ -5,6 +5,7 @@ import { invariant, KernelError } from '../base/errno.js';
 import { formatSize, PAGE_SIZE } from '../base/size.js';
 import { TracePoints } from '../base/trace.js';
 import type { Clock } from '../task/clock.js';
+import type { LockRule } from '../task/lock.js';
 import { TaskContext } from '../task/task-context.js';
 import { WaitQueue } from '../task/wait-queue.js';
 import { Arena, type Pfn } from './arena.js';
@@ -116,6 +117,11 @@ export class Memory {
     this.#violations.handler = handler;
   }
 
+  /** What every lock that writeout can wait for is made with (M11): `new Lock(node, name, memory.lockRule)`. */
+  get lockRule(): LockRule {
+    return this.allocator.lockRule;
+  }
+
   /** Single frames of a class, at once or not at all, for small allocators. */
   frameSource(gfp: number): FrameSource {
     return {
@@ -176,6 +182,7 @@ export class Memory {
    */
   async makeRoom(task: TaskContext, nrFrames: number): Promise<void> {
     const { allocator } = this;
+    if (allocator.nrFree - nrFrames < allocator.floorOf(task)) allocator.lockRule.checkWait(task, 'free memory');
     for (let fruitless = 0; fruitless < ROOM_ATTEMPTS && allocator.nrFree - nrFrames < allocator.floorOf(task); ) {
       if (task.checkSignal() !== 0) return;
       if (await this.#reclaimSome(task, nrFrames)) fruitless = 0;

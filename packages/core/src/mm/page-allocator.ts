@@ -27,6 +27,7 @@ import type { Counters } from './counters.js';
 import { FrameClass, type FrameTable, NR_FRAME_CLASSES, PG } from './frame-table.js';
 import { Gfp, GFP_CLASS_MASK } from './gfp.js';
 import { type FrameGiver, HandOff, RETRY } from './hand-off.js';
+import { MemoryLockRule } from './lock-rule.js';
 import { OnNo } from './policy/reserve-policy.js';
 import type { Reclaimer } from './reclaimer.js';
 import type { ReserveAccount, ReserveTree } from './reserve.js';
@@ -62,6 +63,8 @@ export class PageAllocator implements FrameGiver {
   /** Ticket that each frame with PG.COUNTED counts against. Few frames at a time. */
   readonly #heldUnder = new Map<Pfn, WriteoutTicket>();
   readonly #handOff: HandOff;
+  /** Asked before a task waits for ordinary memory, and when it takes a lock (M11). */
+  readonly lockRule: MemoryLockRule;
   /** Bound by the kernel. */
   reclaimer: Reclaimer | null = null;
   #min = 0;
@@ -79,6 +82,7 @@ export class PageAllocator implements FrameGiver {
     this.#watermarkOptions = parts.watermarks ?? {};
     this.#buddy = new Buddy(parts.frames);
     this.#least = this.#buddy.nrFree;
+    this.lockRule = new MemoryLockRule(parts.reserve);
     this.#handOff = new HandOff(this, parts.reserve, () => this.#holders());
     this.reserve.onChange = () => this.updateWatermarks();
   }
@@ -196,6 +200,7 @@ export class PageAllocator implements FrameGiver {
     if (onNo === OnNo.FAIL) return pfn;
     if (onNo !== OnNo.RECLAIM) return this.#allocInAccount(task, gfp, onNo);
     if (task.isReclaimer || this.reclaimer === null) return pfn;
+    this.lockRule.checkWait(task, 'free memory');
     const held = policy.throttle?.(task);
     return isPromise(held) ? held.then(() => this.#reclaimAndAlloc(task, gfp)) : this.#reclaimAndAlloc(task, gfp);
   }

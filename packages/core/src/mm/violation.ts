@@ -13,6 +13,10 @@ const COUNTED_AS = {
   unfunded: 'reserve_unfunded',
   /** A unit ended while it held frames. */
   leaked: 'reserve_leaked',
+  /** A lock was taken without a ticket of its node (M11). */
+  'unticketed-lock': 'lock_unticketed',
+  /** A task that holds a lock of a node was about to wait for ordinary memory (M11). */
+  'wait-under-lock': 'lock_waits',
   /** A second element of a pool was taken while the first was held (M19). */
   'second-element': 'pool_second_element',
 } as const satisfies Record<string, CounterName>;

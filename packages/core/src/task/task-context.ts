@@ -13,6 +13,15 @@ export interface TaskScope {
   readonly name: string;
 }
 
+/** One taking of a lock, see `lock.ts`: shared by the task that took it and all that are derived from it. */
+export interface HeldLock {
+  readonly lock: { readonly name: string; readonly node: TaskScope };
+  /** Its stack tells where it was taken; null unless the kernel keeps sites. */
+  readonly site: Error | null;
+  /** False once it was given back. */
+  isHeld: boolean;
+}
+
 /** A right to reserve memory, see `mm/reserve.ts`. Named here so that a task can carry one; only mm looks inside. */
 export interface TicketLike {
   readonly account: object;
@@ -21,6 +30,8 @@ export interface TicketLike {
 export interface TaskState {
   readonly name: string;
   readonly scopes: readonly TaskScope[];
+  readonly scopeData: readonly unknown[];
+  readonly locks: readonly HeldLock[];
   readonly mayIo: boolean;
   readonly isReclaimer: boolean;
   readonly ticket: TicketLike | null;
@@ -34,6 +45,10 @@ export class TaskContext implements TaskState {
   readonly name: string;
   /** The nodes this task is inside, outermost first. */
   readonly scopes: readonly TaskScope[];
+  /** For each of them what its owner put there: only that owner looks at it (M11). */
+  readonly scopeData: readonly unknown[];
+  /** The locks this task took, first taken first; `isHeld` tells which it holds (M11). */
+  readonly locks: readonly HeldLock[];
   /** False under `noIo()`: reclaim for this task starts no I/O. */
   readonly mayIo: boolean;
   /** True for kswapd and for the work reclaim starts: such a task never enters direct reclaim. */
@@ -48,6 +63,8 @@ export class TaskContext implements TaskState {
   private constructor(state: TaskState) {
     this.name = state.name;
     this.scopes = state.scopes;
+    this.scopeData = state.scopeData;
+    this.locks = state.locks;
     this.mayIo = state.mayIo;
     this.isReclaimer = state.isReclaimer;
     this.ticket = state.ticket;
@@ -58,7 +75,18 @@ export class TaskContext implements TaskState {
 
   /** A fresh task, inside nothing. */
   static root(name: string, signal: AbortSignalLike | null = null, waits: WaitRegistry | null = null): TaskContext {
-    return new TaskContext({ name, scopes: [], mayIo: true, isReclaimer: false, ticket: null, throttledBy: null, signal, waits });
+    return new TaskContext({
+      name,
+      scopes: [],
+      scopeData: [],
+      locks: [],
+      mayIo: true,
+      isReclaimer: false,
+      ticket: null,
+      throttledBy: null,
+      signal,
+      waits,
+    });
   }
 
   /** The same task under another name, for whoever reads a stall report. */
@@ -66,9 +94,22 @@ export class TaskContext implements TaskState {
     return new TaskContext({ ...this, name });
   }
 
-  /** The same task, inside `node` too. */
-  within(node: TaskScope): TaskContext {
-    return new TaskContext({ ...this, scopes: [...this.scopes, node] });
+  /**
+   * The same task, inside `node` too.
+   * @param data for the node's owner alone: its `mayReclaim` is shown it for each page that reclaim would act on (M11).
+   */
+  within(node: TaskScope, data: unknown = null): TaskContext {
+    return new TaskContext({ ...this, scopes: [...this.scopes, node], scopeData: [...this.scopeData, data] });
+  }
+
+  /** The same task, holding a lock too: what `Lock.acquire` returns. */
+  holding(held: HeldLock): TaskContext {
+    return new TaskContext({ ...this, locks: [...this.locks, held] });
+  }
+
+  /** True if the task holds `lock`. */
+  holds(lock: object): boolean {
+    return this.locks.some((held) => held.lock === lock && held.isHeld);
   }
 
   /** True if the task is inside `node`. */
