@@ -1,5 +1,15 @@
 /** The watchdog: stalls are reported, with what waits; healthy waits, idle times and the end of a kernel are not. */
-import { formatStallReport, Kernel, type KernelError, type StallReport, TaskContext, WaitQueue } from '@tidemark/core';
+import {
+  type Bio,
+  BioPool,
+  formatStallReport,
+  Kernel,
+  type KernelError,
+  Semaphore,
+  type StallReport,
+  TaskContext,
+  WaitQueue,
+} from '@tidemark/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { VirtualTime, virtualHost } from './support/virtual-time.js';
@@ -114,5 +124,36 @@ describe('the report of a wait', () => {
     expect(reports[0].waiters.map(({ level }) => level)).toEqual([1, 0]);
     for (const { site } of reports[0].waiters) expect(site).toMatch(/^waitInHere \(watchdog\.test\.ts:\d+\)$/);
     expect(formatStallReport(reports[0])).toMatch(/\(level 1\) waits for lock: held \(1000 ms\), in waitInHere \(/);
+  });
+
+  it('names who has a semaphore of one, whoever got it at once or after a wait', async () => {
+    const { kernel } = await boot(1_000);
+    const lock = new Semaphore(1, { kind: 'lock', name: 'a' });
+    await lock.acquire(kernel.task.named('first'));
+    const second = lock.acquire(kernel.task.named('second'));
+    void lock.acquire(kernel.task.named('third'));
+    expect(kernel.stallReport().ends).toEqual(['task: first']);
+    lock.release();
+    await second;
+    expect(kernel.stallReport()).toMatchObject({ ends: ['task: second'], waiters: [{ task: 'third' }] });
+    const other = new Semaphore(1, { kind: 'lock', name: 'b' });
+    await other.acquire(kernel.task.named('third'));
+    void other.acquire(kernel.task.named('second'));
+    expect(kernel.stallReport().cycles.map(({ nodes }) => nodes)).toEqual([['lock: a', 'task: second', 'lock: b', 'task: third']]);
+  });
+
+  it('leads from who waits for a bio to the device that has them all', async () => {
+    const { kernel } = await boot(1_000);
+    const device = { kind: 'block-device', name: 'busy' };
+    const pool = new BioPool(kernel.memory, 'bios of busy', 1, 1, device);
+    const bio = pool.tryGet() as Bio;
+    const wanted = pool.get(kernel.task);
+    expect(kernel.stallReport().edges).toEqual([
+      ['task: kernel', 'mempool: bios of busy'],
+      ['mempool: bios of busy', 'block-device: busy'],
+    ]);
+    pool.put(bio);
+    pool.put((await wanted) as Bio);
+    pool.dispose();
   });
 });

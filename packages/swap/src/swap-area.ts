@@ -211,7 +211,7 @@ export class SwapArea implements AddressSpace {
   waitForRead(task: TaskContext, slot: number): Promise<number> {
     let queue = this.#readers.get(slot);
     if (queue === undefined) {
-      queue = new WaitQueue({ kind: 'page', name: `slot ${slot} of ${this.name}, being read` });
+      queue = new WaitQueue({ kind: 'page', name: `slot ${slot} of ${this.name}, being read`, heldBy: () => [this.device] });
       this.#readers.set(slot, queue);
     }
     return queue.wait(task);

@@ -1,4 +1,4 @@
-/** A device that has gone silent: the stall report leads from the writer to it, and says the same in text and for Graphviz. */
+/** A device that has gone silent: the stall report leads from the writer or the reader to it, and says the same in text and for Graphviz. */
 import { formatStallReport, stallReportToDot } from '@tidemark/core';
 import { PagedBuffer } from '@tidemark/swap';
 import { expect, it } from 'vitest';
@@ -30,4 +30,22 @@ it('leads from who waits for memory to the device that does not answer', async (
   expect(stallReportToDot(report)).toContain('"swap-area: swap:silent" -> "block-device: silent";');
   await world.shutdown(1_000);
   expect(await failed).not.toBe('done');
+});
+
+it('leads from who reads a page back, and who waits for the same page, to the device that does not answer', async () => {
+  const world = await SwapWorld.boot('2MiB');
+  const { kernel } = world;
+  const { ops } = await world.area({ sizeBytes: 16 * MIB, name: 'silent' });
+  const buffer = await world.run(PagedBuffer.create(kernel, { sizeBytes: 8 * MIB }));
+  await world.run(Promise.resolve(buffer.write(0, pattern(8 * MIB, 1))));
+  await world.time.advance(1_000);
+  ops.isSilent = true;
+  const reads = [0, 0].map(() => Promise.resolve(buffer.read(0, new Uint8Array(4096))).catch(({ code }: { code: string }) => code));
+  await world.time.advance(1);
+  const report = kernel.stallReport();
+  const waited = report.waiters.map(({ waitsFor }) => waitsFor.replace(/slot \d+/, 'slot N')).sort();
+  expect(waited).toEqual(['bio: I/O on silent', 'page: slot N of silent, being read']);
+  expect(report.ends).toEqual(['block-device: silent']);
+  await world.shutdown(1_000);
+  for (const code of await Promise.all(reads)) expect(code).not.toBe(4096);
 });

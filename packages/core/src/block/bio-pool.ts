@@ -9,6 +9,7 @@ import { PAGE_SIZE } from '../base/size.js';
 import type { StandingCharge } from '../mm/memory.js';
 import { Mempool } from '../mm/mempool.js';
 import { TaskContext } from '../task/task-context.js';
+import type { WaitParty } from '../task/wait-queue.js';
 import { Bio } from './bio.js';
 
 const BIO_BYTES = 160;
@@ -31,12 +32,20 @@ export class BioPool {
   readonly #charge: StandingCharge;
   readonly #task: TaskContext;
 
-  /** @throws KernelError ENOMEM naming `owner` if the bios do not fit, EINVAL for a pool of none. */
-  constructor(memory: ChargingMemory, owner: string, nrBios: number, maxSegments: number) {
+  /**
+   * @param device where its bios go, for stall reports.
+   * @throws KernelError ENOMEM naming `owner` if the bios do not fit, EINVAL for a pool of none.
+   */
+  constructor(memory: ChargingMemory, owner: string, nrBios: number, maxSegments: number, device: WaitParty | null = null) {
     this.#task = TaskContext.root(owner);
     this.#charge = memory.chargeStanding(owner, bioPoolFrames(nrBios, maxSegments));
     try {
-      this.#pool = new Mempool({ name: owner, nrElements: nrBios, create: () => new Bio(maxSegments) });
+      this.#pool = new Mempool({
+        name: owner,
+        nrElements: nrBios,
+        create: () => new Bio(maxSegments),
+        heldBy: () => (device === null ? [] : [device]),
+      });
     } catch (cause) {
       this.#charge.free();
       throw cause;

@@ -11,6 +11,7 @@ import type { MaybePromise } from '../base/maybe-promise.js';
 import { PAGE_SIZE } from '../base/size.js';
 import { Completion } from '../task/completion.js';
 import type { TaskContext } from '../task/task-context.js';
+import type { WaitParty } from '../task/wait-queue.js';
 import { BIO_OP_NAMES, Bio, BioOp } from './bio.js';
 
 /** What a driver implements. Later fields are optional and come last. */
@@ -31,6 +32,12 @@ export interface BlockDeviceOps {
   readonly can: { readonly flush: boolean; readonly fua: boolean; readonly discard: boolean; readonly writeZeroes: boolean };
   /** Where its requests go, if over a socket: `127.0.0.1:10809`, `unix:/run/x`. A server of the same kernel there is a node it needs. */
   readonly peerAddress?: string;
+  /**
+   * What requests in flight wait for: `{ kind: 'reply', name: 'of nbd://…' }`. Empty if nothing is in flight, or if the device itself is what
+   * works. For stall reports.
+   * @param isServerLocal the one who must answer is a node of this kernel, and in the report by itself.
+   */
+  waitsFor?(isServerLocal: boolean): Iterable<WaitParty>;
   /** Starts a request. Must end it with `bio.end(status)` exactly once, now or later; must not throw, must not wait. */
   submit(bio: Bio): void;
   /** Lets go of files and sockets. Requests still in flight end with `-EIO`. */
@@ -38,7 +45,8 @@ export interface BlockDeviceOps {
 }
 
 /** A block device as the rest of the kernel sees it. */
-export class BlockDevice {
+export class BlockDevice implements WaitParty {
+  readonly kind = 'block-device';
   readonly name: string;
   readonly sizeBytes: number;
   readonly blockSizeBytes: number;
@@ -107,7 +115,7 @@ export class BlockDevice {
    * @returns 0 or a negative errno.
    */
   submitAndWait(task: TaskContext, bio: Bio): MaybePromise<0 | NegErrno> {
-    const done = new Completion({ kind: 'bio', name: `${BIO_OP_NAMES[bio.op]} on ${this.name}` });
+    const done = new Completion({ kind: 'bio', name: `${BIO_OP_NAMES[bio.op]} on ${this.name}`, heldBy: () => [this] });
     bio.onEnd = (ended) => done.complete(ended.status);
     this.submit(bio);
     return done.wait(task.withSignal(null));

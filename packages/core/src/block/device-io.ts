@@ -10,6 +10,7 @@ import { PAGE_SIZE } from '../base/size.js';
 import type { Memory } from '../mm/memory.js';
 import { Semaphore } from '../task/semaphore.js';
 import { TaskContext } from '../task/task-context.js';
+import type { WaitTarget } from '../task/wait-queue.js';
 import { Bio, BioOp } from './bio.js';
 import { BioPool, bioPoolFrames } from './bio-pool.js';
 import type { BlockDevice } from './block-device.js';
@@ -82,14 +83,17 @@ export class DeviceIo {
   #nrCalls = 0;
   #spare: Transfer | null = new Transfer();
   readonly #onEnd = (bio: Bio): void => this.#bioEnded(bio);
+  /** What a task waits for whose call is in flight. */
+  readonly #inFlight: WaitTarget;
 
   /** @throws KernelError ENOMEM if the bios do not fit. */
   constructor(memory: Memory, device: BlockDevice, nrUnits: number) {
     this.device = device;
     this.#pagesPerBio = pagesPerBio(device.maxTransferBytes);
     this.standingFrames = deviceIoFrames(nrUnits, device.maxTransferBytes);
-    this.#pool = new BioPool(memory, `bios of ${device.name}`, nrBiosFor(nrUnits), this.#pagesPerBio);
-    this.#flushTurn = new Semaphore(1, { kind: 'flush', name: device.name });
+    this.#pool = new BioPool(memory, `bios of ${device.name}`, nrBiosFor(nrUnits), this.#pagesPerBio, device);
+    this.#flushTurn = new Semaphore(1, { kind: 'flush', name: device.name, heldBy: () => [device] });
+    this.#inFlight = { kind: 'bio', name: `I/O on ${device.name}`, heldBy: () => [device] };
   }
 
   /** Calls that have not ended. */
@@ -124,7 +128,19 @@ export class DeviceIo {
       finish?.(ended.status);
     };
     this.device.submit(bio);
-    return isEnded ? bio.status : new Promise((resolve) => (finish = resolve));
+    return isEnded ? bio.status : this.#promise(task, (resolve) => (finish = resolve));
+  }
+
+  /** The end of a call, as a wait of its task. What reclaim has started is in flight and waited for by others, if by anybody. */
+  #promise(task: TaskContext, begin: (resolve: (status: 0 | NegErrno) => void) => void): Promise<0 | NegErrno> {
+    const waits = task.isReclaimer ? null : task.waits;
+    return new Promise((resolve) => {
+      const wait = waits?.enter(task, this.#inFlight);
+      begin((status) => {
+        if (wait !== undefined) waits?.leave(wait);
+        resolve(status);
+      });
+    });
   }
 
   #transfer(task: TaskContext, op: BioOp, offsetBytes: number, pfns: Uint32Array, from: number, count: number): MaybePromise<0 | NegErrno> {
@@ -167,7 +183,7 @@ export class DeviceIo {
 
   #wait(transfer: Transfer): MaybePromise<0 | NegErrno> {
     transfer.isSubmitted = true;
-    if (transfer.nrPending > 0) return new Promise((resolve) => (transfer.finish = resolve));
+    if (transfer.nrPending > 0) return this.#promise(transfer.task, (resolve) => (transfer.finish = resolve));
     return this.#finished(transfer);
   }
 

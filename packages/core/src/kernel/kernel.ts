@@ -234,7 +234,13 @@ export class Kernel {
 
   async #admitDevice(device: BlockDevice): Promise<WriteoutNode> {
     const footprint = this.writeoutHookOf(device, device.name).footprint(device);
-    const node: WriteoutNode = { name: device.name, kind: 'block-device', footprint };
+    const { graph } = this.reserves;
+    const node: WriteoutNode = {
+      name: device.name,
+      kind: 'block-device',
+      footprint,
+      heldBy: () => device.ops.waitsFor?.(graph.successorsOf(node).length > 0) ?? [],
+    };
     const server = device.ops.peerAddress === undefined ? null : this.localServers.find(device.ops.peerAddress);
     await this.reserves.admit(this.task, { candidates: [{ node }], edges: server === null ? [] : [[node, server]] });
     if (this.#devices.has(device)) this.#devices.set(device, node);

@@ -94,19 +94,18 @@ export function makeStallReport(facts: StallFacts): StallReport {
     else known.add(to);
   };
   const visited = new Set<string>();
+  const nodes = new Map(facts.graph.nodes.map((node) => [partyName(node), node]));
   const visit = (party: WaitParty): void => {
     const name = partyName(party);
     if (visited.has(name)) return;
     visited.add(name);
-    for (const actor of party.heldBy?.() ?? []) {
+    const node = nodes.get(name); // a device and its node are one party
+    const actors: WaitParty[] = [...(party.heldBy?.() ?? [])];
+    if (node !== undefined && node !== party) actors.push(...(node.heldBy?.() ?? []));
+    if (node !== undefined) actors.push(...facts.graph.successorsOf(node));
+    for (const actor of actors) {
       link(name, partyName(actor));
       visit(actor);
-    }
-    const node = facts.graph.nodes.find((candidate) => candidate === party);
-    if (node === undefined) return;
-    for (const below of facts.graph.successorsOf(node)) {
-      link(name, partyName(below));
-      visit(below);
     }
   };
   const waiters: StalledWait[] = [];

@@ -15,7 +15,7 @@ import { invariant, KernelError, type NegErrno } from '../base/errno.js';
 import type { MaybePromise } from '../base/maybe-promise.js';
 import type { Clock, TimerHandle } from '../task/clock.js';
 import type { TaskContext } from '../task/task-context.js';
-import { WaitQueue } from '../task/wait-queue.js';
+import { type WaitParty, WaitQueue } from '../task/wait-queue.js';
 
 /** Time after which sleepers try the allocator again, in milliseconds. */
 export const MEMPOOL_RECHECK_MS = 5000;
@@ -36,6 +36,8 @@ export interface MempoolOptions<T> {
   destroy?(element: T): void;
   /** For the recheck; without one a sleeper is woken by a put only. */
   readonly clock?: Clock;
+  /** Who has the elements that are out, for stall reports. */
+  heldBy?(): Iterable<WaitParty>;
 }
 
 /** A pool of `T`. */
@@ -65,7 +67,7 @@ export class Mempool<T extends object> {
     this.name = options.name;
     this.nrElements = options.nrElements;
     this.#options = options;
-    this.#queue = new WaitQueue({ kind: 'mempool', name: options.name });
+    this.#queue = new WaitQueue({ kind: 'mempool', name: options.name, heldBy: () => options.heldBy?.() ?? [] });
     try {
       while (this.#ready.length < options.nrElements) this.#ready.push(options.create());
     } catch (cause) {

@@ -9,6 +9,7 @@
  */
 import { KernelError } from '../base/errno.js';
 import type { TaskScope } from '../task/task-context.js';
+import type { WaitParty } from '../task/wait-queue.js';
 import { checkFootprint, type NodeFootprint } from './footprint.js';
 
 /** Most nodes of one kernel. */
@@ -21,6 +22,8 @@ export interface WriteoutNode extends TaskScope {
   /** `swap-area`, `block-device`, `server`, …: what sort of thing it is. */
   readonly kind: string;
   readonly footprint: NodeFootprint;
+  /** What its work in flight waits for beside the nodes it needs: a reply, a connection. Asked for stall reports only. */
+  heldBy?(): Iterable<WaitParty>;
 }
 
 /** An edge: the first's writeout needs the second's. */

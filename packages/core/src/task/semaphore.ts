@@ -4,19 +4,27 @@
 import { Errno, invariant, type NegErrno } from '../base/errno.js';
 import type { MaybePromise } from '../base/maybe-promise.js';
 import type { TaskContext } from './task-context.js';
-import { WaitQueue, type WaitTarget } from './wait-queue.js';
+import { type WaitParty, WaitQueue, type WaitTarget } from './wait-queue.js';
 
 /** `count` units; a unit is whatever its owner says. */
 export class Semaphore {
   readonly #queue: WaitQueue;
   #available: number;
+  /** Who acquired last; of a semaphore of one, who has it. */
+  #holder: TaskContext | null = null;
 
+  /** @param target without a `heldBy` of its own a semaphore of one names the task that has it. */
   constructor(
     readonly count: number,
     target: WaitTarget,
   ) {
     this.#available = count;
-    this.#queue = new WaitQueue(target);
+    const { kind, name } = target;
+    this.#queue = new WaitQueue({ kind, name, heldBy: () => target.heldBy?.() ?? this.#holders() });
+  }
+
+  #holders(): WaitParty[] {
+    return this.count === 1 && this.#holder !== null ? [this.#holder] : [];
   }
 
   /** Units free now. */
@@ -41,8 +49,9 @@ export class Semaphore {
    */
   acquire(task: TaskContext, units = 1): MaybePromise<0 | NegErrno> {
     if (units > this.count) return -Errno.EINVAL;
-    if (this.tryAcquire(units)) return 0;
-    return this.#acquireSlow(task, units);
+    if (!this.tryAcquire(units)) return this.#acquireSlow(task, units);
+    this.#holder = task;
+    return 0;
   }
 
   async #acquireSlow(task: TaskContext, units: number): Promise<0 | NegErrno> {
@@ -55,6 +64,7 @@ export class Semaphore {
   /** Gives units back and hands them to the oldest waiter whose want they meet. */
   release(units = 1): void {
     this.#available += units;
+    this.#holder = null;
     invariant(this.#available <= this.count, `semaphore ${this.#queue.target.name}: more units given back than taken`);
     this.#grant();
   }
@@ -62,6 +72,7 @@ export class Semaphore {
   #grant(): void {
     while (this.#queue.nrWaiters > 0 && this.#available >= this.#queue.oldestWant) {
       this.#available -= this.#queue.oldestWant;
+      this.#holder = this.#queue.oldest;
       this.#queue.wakeOne();
     }
   }

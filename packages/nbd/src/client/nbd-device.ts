@@ -25,6 +25,7 @@ import {
   type StandingMemory,
   type TimerHandle,
   type TracePoints,
+  type WaitParty,
   WRITE_AGAIN,
 } from '@tidemark/core';
 import type { ReceiveSlot, Socket, SocketHandler } from '@tidemark/net';
@@ -151,6 +152,12 @@ export class NbdDevice implements BlockDeviceOps, SocketHandler {
     }
     await connected.abandon();
     throw new KernelError('ESTALE', `${this.name}: after a reconnect the export has another size or other flags`);
+  }
+
+  waitsFor(isServerLocal: boolean): WaitParty[] {
+    if (this.#requests.nrBusy === 0) return [];
+    if (this.#link.socket === null) return [{ kind: 'connection', name: `to ${this.name}, which is lost` }];
+    return isServerLocal ? [] : [{ kind: 'reply', name: `of ${this.name}` }];
   }
 
   submit(bio: Bio): void {

@@ -204,7 +204,7 @@ export class NbdServer {
 
 /** Flushes, or gives up waiting when the task's signal aborts. */
 async function flush(task: TaskContext, device: BlockDevice): Promise<number> {
-  const done = new Completion({ kind: 'flush', name: device.name });
+  const done = new Completion({ kind: 'flush', name: device.name, heldBy: () => [device] });
   const bio = new Bio(0).start(BioOp.FLUSH, 0);
   bio.onEnd = (ended) => done.complete(ended.status);
   device.submit(bio);
