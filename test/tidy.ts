@@ -12,9 +12,11 @@ export const FLOORS = ['base', 'task', 'mm', 'cache', 'reclaim', 'block', 'vfs',
 const MAY_IMPORT: Record<string, readonly string[]> = {
   core: [],
   swap: ['@tidemark/core'],
+  'fs-ext3': ['@tidemark/core'],
   net: ['@tidemark/core', '@tidemark/core/host'],
   nbd: ['@tidemark/core', '@tidemark/core/host', '@tidemark/net', '@tidemark/net/host'],
   testkit: ['@tidemark/core', '@tidemark/net'],
+  lab: ['@tidemark/core', '@tidemark/swap', '@tidemark/net', '@tidemark/nbd', '@tidemark/testkit', '@tidemark/testkit/host'],
 };
 
 /** Names that bring in time, randomness, the event loop or the host. Core and plugins get these by token. */

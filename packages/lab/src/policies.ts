@@ -1,0 +1,50 @@
+/**
+ * The five policies as the lab runs them. Core's `RESERVE_POLICY` says who may take which frame; what else tells the answers apart is
+ * the conduct of parts above memory, and a model reads it here (M23, "Why"):
+ *
+ * | | none | memalloc | limits | vmio | composed |
+ * |---|---|---|---|---|---|
+ * | the writeout graph is checked | – | – | – | – | yes |
+ * | sizes and counts of requests come from the plan (M5) | – | – | – | – | yes |
+ * | a server pins the file that a pinned client lies on (M14) | – | – | – | – | yes |
+ * | a local server is held by the global dirty limit | yes | – | – | – | – |
+ * | sockets are marked, the others' tagged packets dropped (M12) | – | – | – | yes | yes |
+ * | every holder of received packets is in the reserve (M13) | – | – | – | yes | yes |
+ */
+import { KernelError } from '@tidemark/core';
+
+/** Names of the policies. */
+export const POLICY_NAMES = ['none', 'memalloc', 'limits', 'vmio', 'composed'] as const;
+export type PolicyName = (typeof POLICY_NAMES)[number];
+
+/** One answer. */
+export interface LabPolicy {
+  readonly name: PolicyName;
+  readonly checksGraph: boolean;
+  readonly plansSizes: boolean;
+  readonly pinsBehindServers: boolean;
+  readonly throttlesServers: boolean;
+  readonly marksSockets: boolean;
+}
+
+const NO_CONDUCT = { checksGraph: false, plansSizes: false, pinsBehindServers: false, throttlesServers: false, marksSockets: false };
+const CONDUCT: Readonly<Record<PolicyName, Omit<LabPolicy, 'name'>>> = {
+  none: { ...NO_CONDUCT, throttlesServers: true },
+  memalloc: NO_CONDUCT,
+  limits: NO_CONDUCT,
+  vmio: { ...NO_CONDUCT, marksSockets: true },
+  composed: { checksGraph: true, plansSizes: true, pinsBehindServers: true, throttlesServers: false, marksSockets: true },
+};
+
+/** The policy of that name. */
+export function labPolicy(name: PolicyName): LabPolicy {
+  return { name, ...CONDUCT[name] };
+}
+
+/** A word that names a policy. @throws KernelError EINVAL naming the known ones. */
+export function policyNamed(word: string): PolicyName {
+  const name = POLICY_NAMES.find((known) => known === word);
+  if (name === undefined)
+    throw new KernelError('EINVAL', `there is no policy ${JSON.stringify(word)}; there are ${POLICY_NAMES.join(', ')}`);
+  return name;
+}

@@ -1,0 +1,79 @@
+/**
+ * One run: a topology under a policy and a seed, and its verdict (M23).
+ *
+ *     completes       the load ended and everything was given back
+ *     refused         admission ended with a typed error, before the load began
+ *     hangs           the testkit's oracle: quiescent but not done (M22); with the cycle of the stall report
+ *     out of memory   nothing is stuck, but an operation failed with ENOMEM
+ *
+ * Anything else that goes wrong in a run is a defect, of the lab or below, and is thrown with the seed that replays it.
+ */
+import { isKernelError, type KernelError } from '@tidemark/core';
+import { type Outcome, type Scenario, simulate, type SimulateOptions } from '@tidemark/testkit';
+import type { Note } from './models/lab-kernel.js';
+import { type LabPolicy, labPolicy, type PolicyName } from './policies.js';
+import type { Cycle, RunResult, Verdict } from './result.js';
+import { Stage, type Topology } from './topology.js';
+
+/** Most events of a run. */
+export const EVENTS_MAX = 3_000;
+const PATIENCE_MS = 5_000;
+
+/** Errors with which admission says no. */
+const REFUSALS = ['ENOMEM', 'EDEADLK', 'EOPNOTSUPP', 'EINVAL'];
+
+export interface RunOptions {
+  readonly seed: number;
+  /** As in the testkit. */
+  readonly afterReactions: SimulateOptions['afterReactions'];
+  /** For a timeline. */
+  readonly onNote?: Note;
+}
+
+/** A run that ended in no verdict. */
+export class LabDefect extends Error {
+  constructor(
+    readonly outcome: Outcome,
+    topology: string,
+    policy: string,
+  ) {
+    const { seed, error, nrEvents } = outcome;
+    const what = error instanceof Error ? error.message : String(error);
+    super(`${topology} under ${policy}, seed ${seed}: no verdict after ${nrEvents} events: ${what}`, { cause: error });
+    this.name = 'LabDefect';
+  }
+}
+
+/** Runs `topology` under a policy. @throws LabDefect for a run without a verdict; KernelError EINVAL for an unknown policy. */
+export async function runTopology(topology: Topology, policyName: PolicyName, options: RunOptions): Promise<RunResult> {
+  const policy: LabPolicy = labPolicy(policyName);
+  let stage: Stage | null = null;
+  const scenario: Scenario = {
+    name: topology.name,
+    run: (world) => {
+      stage = new Stage(world, policy, options.onNote ?? null);
+      return topology.run(stage);
+    },
+  };
+  const { seed, afterReactions } = options;
+  const outcome = await simulate(scenario, { seed, afterReactions, eventsMax: EVENTS_MAX, patienceMs: topology.patienceMs ?? PATIENCE_MS });
+  const { isAdmitted, nodes } = stage as unknown as Stage;
+  const verdict = verdictOf(outcome, isAdmitted);
+  if (verdict === null) throw new LabDefect(outcome, topology.name, policyName);
+  const error = isKernelError(outcome.error) ? (outcome.error as KernelError) : null;
+  return { topology: topology.name, policy: policyName, seed, verdict, error, cycle: cycleOf(outcome), nodes, outcome };
+}
+
+function verdictOf({ verdict, error }: Outcome, isAdmitted: boolean): Verdict | null {
+  if (verdict === 'completes') return 'completes';
+  if (verdict === 'stuck') return 'hangs';
+  if (!isKernelError(error)) return null;
+  if (!isAdmitted) return REFUSALS.includes(error.code) ? 'refused' : null;
+  return error.code === 'ENOMEM' ? 'out-of-memory' : null;
+}
+
+/** The shortest cycle of the stall reports. */
+function cycleOf(outcome: Outcome): Cycle | null {
+  const cycles = outcome.reports.flatMap(({ report }) => report.cycles);
+  return cycles.sort((a, b) => a.nodes.length - b.nodes.length)[0] ?? null;
+}
