@@ -4,6 +4,7 @@
  *     0        done
  *     1        the job failed: bytes that do not verify, a stdout that cannot be written, or a bug
  *     2        bad usage or bad input, from a mistyped option to a server that does not answer: one line on stderr
+ *     3        stalled: the report says who waits for what
  *     128 + n  ended by signal n; 141 (SIGPIPE) also if the reader of stdout or stderr went away
  *
  * @packageDocumentation
@@ -12,7 +13,7 @@ import fs from 'node:fs';
 import { isKernelError } from '@tidemark/core';
 import { Command, CommanderError } from 'commander';
 import { demoCommand } from './demo-command.js';
-import { ExitCode, JobFailed, UsageError } from './outcome.js';
+import { ExitCode, JobFailed, Stalled, UsageError } from './outcome.js';
 import { reservesCommand } from './reserves-command.js';
 import { serveCommand } from './serve-command.js';
 import { swapCommand } from './swap-command.js';
@@ -42,6 +43,7 @@ export async function main(argv: readonly string[]): Promise<ExitCode> {
     }
     if (error instanceof CommanderError) return error.exitCode === 0 ? ExitCode.DONE : ExitCode.BAD_INPUT; // it has printed its line
     if (error instanceof UsageError || isKernelError(error)) return complain(error.message, ExitCode.BAD_INPUT);
+    if (error instanceof Stalled) return complain(error.message, ExitCode.STALLED);
     if (error instanceof JobFailed) return complain(error.message, ExitCode.FAILED);
     return complain(`this is a bug: ${error instanceof Error ? error.stack : String(error)}`, ExitCode.FAILED);
   }
@@ -68,7 +70,7 @@ function version(): string {
   return JSON.parse(fs.readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version;
 }
 
-/** One line on stderr (a bug has its stack, too). */
+/** One line on stderr (a bug has its stack, a stall its report, too). */
 function complain(text: string, code: ExitCode): ExitCode {
   process.stderr.write(`tidemark: ${code === ExitCode.BAD_INPUT ? text.trim().replace(/\s*\n\s*/g, ' ') : text}\n`);
   return code;

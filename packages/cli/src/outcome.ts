@@ -1,14 +1,15 @@
 /**
- * How a command ends: exit codes, the two errors that choose one, what is tidied up on every way out, and what becomes of a write to
+ * How a command ends: exit codes, the errors that choose one, what is tidied up on every way out, and what becomes of a write to
  * stdout or stderr that fails.
  *
  * A `KernelError` is the world's doing (a device, a server, a budget, a word nobody understands) and means bad input.
  */
 import os from 'node:os';
+import { formatStallReport, type StallReport } from '@tidemark/core';
 import { reasonOf } from './host-error.js';
 
 /** Exit codes of every verb. Signal n adds 128 + n. */
-export const ExitCode = { DONE: 0, FAILED: 1, BAD_INPUT: 2 } as const;
+export const ExitCode = { DONE: 0, FAILED: 1, BAD_INPUT: 2, STALLED: 3 } as const;
 export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];
 
 /** The command line is wrong; the message is the one line that says how. */
@@ -16,6 +17,13 @@ export class UsageError extends Error {}
 
 /** The job ran and its result is not what it must be. */
 export class JobFailed extends Error {}
+
+/** Nothing moves any more although somebody waits; the report says who for what. */
+export class Stalled extends Error {
+  constructor(readonly report: StallReport) {
+    super(formatStallReport(report));
+  }
+}
 
 const SIGNALS = ['SIGHUP', 'SIGINT', 'SIGTERM'] as const;
 

@@ -4,7 +4,7 @@
 import { formatSize, type NodePlan, PAGE_SIZE, type ReservePlan, type StackPlan } from '@tidemark/core';
 
 /** Rows of cells in columns as wide as they need, the first to the left, the others to the right. */
-function table(rows: readonly (readonly string[])[]): string[] {
+export function table(rows: readonly (readonly string[])[]): string[] {
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
   return rows.map((row) =>
     row
@@ -28,10 +28,13 @@ function termRows({ terms }: NodePlan, reservedAt: number, standingAt: number, n
 
 /** The plan of a live kernel, top node first, with what was declared under each. */
 export function formatPlan(plan: ReservePlan): string {
-  const rows = [['node', 'level', 'units', 'need', 'reserved', 'in use', 'most', 'standing']];
+  const rows = [['node', 'level', 'units', 'need', 'reserved', 'in use', 'most', 'waits', 'standing']];
   for (const node of [...plan.nodes].reverse()) {
-    rows.push([node.name, ...[node.level, node.nrUnits, node.need, node.limit, node.usage, node.highWater, node.standing].map(String)]);
-    rows.push(...termRows(node, 4, 7, 8));
+    rows.push([
+      node.name,
+      ...[node.level, node.nrUnits, node.need, node.limit, node.usage, node.highWater, node.waits, node.standing].map(String),
+    ]);
+    rows.push(...termRows(node, 4, 8, 9));
   }
   const { total, free, standing, reserved, used, min, low, high } = plan;
   return [

@@ -23,11 +23,12 @@ Examples:
   tidemark reserves plan nbd --working-set 1GiB              the smallest memory that holds 1 GiB; nothing is started
   tidemark reserves plan swap:disk.img --memory 4MiB         does it fit? exit code 1 if not
 
-Counts are frames of 4 KiB. The keys of --json: nodes [{ name, kind, path, level, nrUnits, need, standing, limit, usage, highWater,
-waiters, needs, terms [{ what, frames, standing }] }], reserved, used, emergency, min, low, high, standing, total, free.
-Those of plan --json: smallestMemoryBytes, memoryBytes, fits, required, total, standing, held [{ what, frames }], reserved, min, low,
-high, largest { node, what, frames }, nodes as above without usage, highWater, waiters. A device that is not there is planned for as one
-that the working set fills.`;
+Counts are frames of 4 KiB. The keys of --json: nodes [{ name, kind, path, level, nrUnits, need, standing, limit, atomic, needs,
+terms [{ what, frames, standing }], usage, highWater, held, unitsOut, waiters, waits, overspends }], policy, reserved, used, atomic,
+emergency, min, low, high, standing, total, free.
+Those of plan --json: smallestMemoryBytes, memoryBytes, fits, required, total, standing, held [{ what, frames }], reserved, atomic, min,
+low, high, largest { node, what, frames }, nodes as above up to terms. A device that is not there is planned for as one that the working
+set fills.`;
 
 const GRAPH_EXAMPLES = `
 Examples:

@@ -69,7 +69,7 @@ describe('words', () => {
     ['demo --seed -1', /--seed/],
     ['demo --seed x', /--seed "x" is not a whole number/],
     ['demo --stack ext3', /--stack "ext3" does not exist; there is nbd/],
-    ['demo --policy composed', /--policy "composed": there is no choice of policies yet/],
+    ['demo --policy best', /--policy "best" does not exist; there is none, memalloc, .*limits, vmio, composed/],
     ['demo --input ', /--input is empty; want a path/],
     ['reserves', /missing required argument 'stack'/],
     ['reserves plan', /reserves plan: which stack\?/],

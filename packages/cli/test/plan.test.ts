@@ -90,6 +90,7 @@ describe('reserves plan', () => {
     const plan = JSON.parse((await run('reserves', 'plan', 'nbd', ...words)).stdout);
     expect(plan).toMatchObject({ fits: true, memoryBytes: plan.smallestMemoryBytes, required: plan.total, nodes: expect.any(Array) });
     expect(Object.keys(plan).sort()).toEqual([
+      'atomic',
       'fits',
       'held',
       'high',

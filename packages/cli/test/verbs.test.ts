@@ -88,6 +88,16 @@ describe('demo', () => {
       seed: 3,
       memoryFrames: 256,
     });
+    expect(report).toMatchObject({ policy: 'composed', unfundedAllocations: 0, holdingsBeyondDeclaration: 0 });
+    expect(report.smallestMemoryBytes).toBe(
+      JSON.parse((await run('reserves', 'plan', 'nbd', '--working-set', '8MiB', '--json')).stdout).smallestMemoryBytes,
+    );
+    expect(report.nodes.map(({ kind }: { kind: string }) => kind)).toEqual(['block-device', 'server', 'block-device', 'swap-area']);
+    for (const node of report.nodes) {
+      expect(Object.keys(node)).toEqual(['name', 'kind', 'level', 'nrUnits', 'need', 'standing', 'reserved', 'highWater', 'waits']);
+      expect(node.highWater).toBeLessThanOrEqual(node.reserved);
+      expect(node.reserved).toBe(node.need * node.nrUnits);
+    }
     expect(report.inputBytes + report.derivedBytes).toBe(2 ** 23);
     expect(report.sha256).toMatch(/^[0-9a-f]{64}$/);
     expect(report.pagesSwappedOut).toBeGreaterThanOrEqual(2048 - 256);
@@ -113,7 +123,17 @@ describe('demo', () => {
     fs.writeFileSync(input, 'not much of an input');
     const { code, stdout, stderr } = await run('demo', ...SMALL, '--input', input);
     expect(code).toBe(0);
-    expect(stderr.trim().split('\n')).toEqual([
+    const lines = stderr.trim().split('\n');
+    const plan = lines.splice(0, lines.indexOf(`input: ${input}`));
+    expect(plan[0]).toBe('plan (policy composed), in frames:');
+    expect(plan.slice(2, 6).map((line) => line.trim().split(/ +/).slice(0, 1)[0].split(':')[0])).toEqual([
+      'swap',
+      'nbd+unix',
+      'nbd-server',
+      'file',
+    ]);
+    expect(plan.at(-1)).toMatch(/^ {2}the smallest memory that holds this: \d+ KiB$/);
+    expect(lines).toEqual([
       `input: ${input}`,
       expect.stringMatching(/^load: 8 MiB in /),
       expect.stringMatching(/^read at random: 8 MiB in /),
@@ -121,7 +141,15 @@ describe('demo', () => {
     ]);
     expect(stdout).toMatch(/^8 MiB in 1 MiB of memory, swapped over NBD on a unix socket: every byte came back\n/);
     expect(stdout).toContain(`20 B of ${input}, 8.0 MiB derived from seed 1`);
+    expect(stdout).toContain('unfunded allocations 0, holdings beyond the declaration 0\n');
     expect(stdout).not.toContain('\x1b');
+    expect(stdout + stderr).not.toContain('tidemark-demo-'); // the temporary folder is nobody's business
+  });
+
+  it.each(['none', 'memalloc', 'limits', 'vmio'])('runs under the policy %s', async (policy) => {
+    const { code, stdout } = await run('demo', '--memory', '1MiB', '--working-set', '4MiB', '--policy', policy, '--json');
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ policy, verified: true });
   });
 
   it('holds a working set that ends in the middle of a page', async () => {

@@ -25,14 +25,23 @@ const framesOf = ({ fixed, share }: { fixed: number; share: number }, nrFrames: 
   fixed + (share === 0 ? 0 : 2 ** Math.floor(Math.log2(Math.max(nrFrames / share, 1))));
 
 const stacks = fc
-  .array(fc.record({ standing: fc.array(term, { maxLength: 3 }), unit: term, nrUnits: fc.integer({ min: 1, max: 12 }), edges: fc.nat() }), {
-    minLength: 1,
-    maxLength: 6,
-  })
+  .array(
+    fc.record({
+      standing: fc.array(term, { maxLength: 3 }),
+      unit: term,
+      atomic: fc.nat({ max: 20 }),
+      nrUnits: fc.integer({ min: 1, max: 12 }),
+      edges: fc.nat(),
+    }),
+    {
+      minLength: 1,
+      maxLength: 6,
+    },
+  )
   .map(
     (nodes): StackDescription => ({
       nodes: nodes.map(
-        ({ standing, unit, nrUnits, edges }, i): NodeDescription => ({
+        ({ standing, unit, atomic, nrUnits, edges }, i): NodeDescription => ({
           name: `node ${i}`,
           kind: 'model',
           needs: nodes.flatMap((_, j) => (j > i && (edges & (1 << j)) !== 0 ? [`node ${j}`] : [])),
@@ -40,6 +49,7 @@ const stacks = fc
             standing: standing.map((each, t) => ({ what: `standing ${t}`, frames: framesOf(each, nrFrames) })),
             unit: [{ what: 'request', frames: unit.fixed % 5 }],
             nrUnits,
+            atomic: [{ what: 'refill', frames: atomic }],
           }),
         }),
       ),
@@ -71,8 +81,8 @@ describe('the dry run', () => {
         const plan = planLeast(stack);
         const live = (await admitAll(stack, plan.total)).explain();
         expect(live.nodes).toMatchObject(plan.nodes.map(({ path: _anyOfSeveral, ...rest }) => rest));
-        const { reserved, standing, min, low, high, total } = plan;
-        expect(live).toMatchObject({ reserved, standing, min, low, high, total });
+        const { reserved, atomic, standing, min, low, high, total } = plan;
+        expect(live).toMatchObject({ reserved, atomic, standing, min, low, high, total });
         const error = await admitAll(stack, plan.total - 1).then(
           () => null,
           (thrown: unknown) => thrown,

@@ -1,14 +1,19 @@
 /**
  * What the demo reports: an object with documented keys for `--json`, and the same for people.
  */
-import { formatSize } from '@tidemark/core';
+import { formatSize, type ReservePolicyName } from '@tidemark/core';
+import { type DemoUse, formatDemoUse } from './plan.js';
 
 /** Keys and meaning are stable. Sizes in bytes, times in seconds, frames and pages of 4096 bytes. */
-export interface DemoReport {
+export interface DemoReport extends DemoUse {
   readonly stack: 'nbd';
+  /** Reserve policy that it ran under. */
+  readonly policy: ReservePolicyName;
   /** True: there is no report unless every byte was. */
   readonly verified: true;
   readonly memoryBytes: number;
+  /** The least that would have done, by the plan. */
+  readonly smallestMemoryBytes: number;
   readonly workingSetBytes: number;
   /** The file whose bytes come first, or null. */
   readonly inputPath: string | null;
@@ -60,5 +65,6 @@ export function formatReport(report: DemoReport): string {
     ['peak RSS', formatSize(report.peakRssBytes)],
   ];
   const title = `${formatSize(size)} in ${formatSize(report.memoryBytes)} of memory, swapped over NBD on a unix socket: every byte came back`;
-  return `${title}\n${rows.map(([name, value]) => `  ${name.padEnd(20)}${value}`).join('\n')}\n`;
+  const lines = [title, ...rows.map(([name, value]) => `  ${name.padEnd(20)}${value}`), ...formatDemoUse(report)];
+  return `${lines.join('\n')}\n`;
 }

@@ -15,13 +15,15 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { setImmediate as afterIo } from 'node:timers/promises';
 import v8 from 'node:v8';
-import { Kernel } from '@tidemark/core';
+import { Kernel, PAGE_SIZE, planLeast, type ReservePolicyName } from '@tidemark/core';
 import { host } from '@tidemark/core/host';
 import { nbd } from '@tidemark/nbd/host';
 import { PagedBuffer, swap } from '@tidemark/swap';
-import { JobFailed, onWayOut } from '../outcome.js';
+import { JobFailed, onWayOut, Stalled } from '../outcome.js';
 import type { Progress } from '../progress.js';
 import { startNbdStack, withTemporaryFolder } from '../stack.js';
+import { describeStack } from '../stack-description.js';
+import { formatDemoPlan, useOf } from './plan.js';
 import type { DemoReport } from './report.js';
 import { CHUNK_BYTES, Source } from './source.js';
 
@@ -31,12 +33,19 @@ export interface DemoOptions {
   /** Undefined: the running program if it is large enough. */
   readonly inputPath: string | undefined;
   readonly seed: number;
+  readonly policy: ReservePolicyName;
 }
+
+/** Time without a page moving, with a task waiting, after which the demo gives up. Longer than NBD's own limits are in a row. */
+const QUIET_MS = 70_000;
+/** A stalled kernel is not waited for longer than this. */
+const STALLED_SHUTDOWN_MS = 1_000;
 
 /**
  * Runs it.
  * @throws KernelError for a budget that is too small, an input that cannot be read, a disk that is full.
  * @throws JobFailed if a byte is not what it was, or the kernel left something behind.
+ * @throws Stalled if nothing moves for 70 s.
  */
 export async function runDemo(options: DemoOptions, progress: Progress): Promise<DemoReport> {
   v8.setFlagsFromString('--semi-space-growth-factor=1');
@@ -53,22 +62,43 @@ export async function runDemo(options: DemoOptions, progress: Progress): Promise
 }
 
 async function runIn(folder: string, options: DemoOptions, source: Source, progress: Progress, beganMs: number): Promise<DemoReport> {
-  const kernel = await Kernel.boot({ memory: options.memoryBytes, plugins: [host, swap, nbd], name: 'demo' });
+  const { memoryBytes, workingSetBytes, policy } = options;
+  const kernel = await Kernel.boot({
+    memory: memoryBytes,
+    plugins: [host, swap, nbd],
+    name: 'demo',
+    policy,
+    watchdog: { quietMs: QUIET_MS },
+  });
+  const stall = stallOf(kernel);
   try {
-    await startNbdStack(kernel, folder, options.workingSetBytes);
-    const buffer = await PagedBuffer.create(kernel, { sizeBytes: options.workingSetBytes });
+    await startNbdStack(kernel, folder, workingSetBytes);
+    const buffer = await PagedBuffer.create(kernel, { sizeBytes: workingSetBytes });
+    const smallestMemoryBytes = planLeast(describeStack('nbd', workingSetBytes)).total * PAGE_SIZE;
+    progress.say(formatDemoPlan(kernel.reserves.explain(), smallestMemoryBytes, folder));
     progress.say(describe(source, options.inputPath === undefined));
-    const measured = await work(kernel, buffer, source, progress);
+    const measured = await Promise.race([work(kernel, buffer, source, progress), stall]);
+    const use = useOf(kernel, folder);
     buffer.close();
     const { leakedFrames, leakedTimers, problems } = await kernel.shutdown();
     if (leakedFrames + leakedTimers + problems.length > 0) {
       throw new JobFailed(`shutdown left ${leakedFrames} frames and ${leakedTimers} timers behind: ${problems.join('; ')}`);
     }
     const totalSeconds = (performance.now() - beganMs) / 1000;
-    return { ...headOf(options, source), ...measured, totalSeconds, peakRssBytes: peakRssBytes() };
+    return { ...headOf(options, source), ...measured, ...use, smallestMemoryBytes, totalSeconds, peakRssBytes: peakRssBytes() };
+  } catch (error) {
+    if (error instanceof Stalled) await kernel.shutdown({ timeoutMs: STALLED_SHUTDOWN_MS });
+    throw error;
   } finally {
     await kernel.shutdown(); // a second call returns at once
   }
+}
+
+/** Rejects when the watchdog of a kernel reports a stall; never resolves. */
+function stallOf(kernel: Kernel): Promise<never> {
+  const stall = new Promise<never>((_, reject) => kernel.trace.on('stall', (report) => reject(new Stalled(report))));
+  stall.catch(() => {}); // a stall while nobody races with it is the race's affair all the same
+  return stall;
 }
 
 function describe(source: Source, isDefault: boolean): string {
@@ -179,6 +209,7 @@ function headOf(options: DemoOptions, source: Source) {
     inputBytes: source.inputBytes,
     derivedBytes: source.sizeBytes - source.inputBytes,
     seed: options.seed,
+    policy: options.policy,
   } as const;
 }
 

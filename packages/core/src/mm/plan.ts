@@ -3,14 +3,14 @@
  *
  * Packages describe their nodes by pure functions of the arena's size, the same ones that their live nodes declare. With n frames:
  *
- *     required(n) = standing + held + high(n, Σ limit, A)        the ordinary room check of the live planner, summed over the stack
+ *     required(n) = standing + held + high(n, Σ limit, A)        the room check of the live planner, summed over the stack
  *
  * The smallest memory is the least n with required(n) ≤ n. Slots, units and marks never shrink as n grows, so required is monotone, and
  * n ← required(n) from the least that boots climbs to exactly that n: every m below it has required(m) > m and is refused when live.
  */
 import { KernelError } from '../base/errno.js';
 import { PAGE_SIZE } from '../base/size.js';
-import { type FootprintTerm, largestTerm, limitFrames, type NodeFootprint, needFrames, standingFrames } from './footprint.js';
+import { atomicFrames, type FootprintTerm, largestTerm, limitFrames, type NodeFootprint, needFrames, standingFrames } from './footprint.js';
 import { FRAMES_MAX, leastBootFrames } from './memory.js';
 import { computeWatermarks } from './watermarks.js';
 import { WriteoutGraph, type WriteoutNode } from './writeout-graph.js';
@@ -47,6 +47,8 @@ export interface NodePlan {
   readonly standing: number;
   /** The account: need × units. */
   readonly limit: number;
+  /** What its callers who cannot wait take between two refills. */
+  readonly atomic: number;
   readonly needs: readonly string[];
   /** Every term that is declared, in flight counted for all units, largest first. */
   readonly terms: readonly { readonly what: string; readonly frames: number; readonly standing: boolean }[];
@@ -59,6 +61,8 @@ export interface StackPlan {
   readonly held: readonly FootprintTerm[];
   /** Σ limit. */
   readonly reserved: number;
+  /** A of M3. */
+  readonly atomic: number;
   readonly standing: number;
   readonly min: number;
   readonly low: number;
@@ -87,6 +91,7 @@ export function planNode(graph: WriteoutGraph, node: WriteoutNode): NodePlan {
     need: needFrames(footprint),
     standing: standingFrames(footprint),
     limit: limitFrames(footprint),
+    atomic: atomicFrames(footprint),
     needs: graph.successorsOf(node).map(({ name }) => name),
     terms: terms.sort((a, b) => b.frames - a.frames),
   };
@@ -116,22 +121,12 @@ export function planStack(stack: StackDescription, nrFrames: number): StackPlan 
   const plans = graph.nodes.map((node) => planNode(graph, node)).sort((a, b) => a.level - b.level || a.name.localeCompare(b.name));
   const reserved = sum(plans.map(({ limit }) => limit));
   const standing = sum(plans.map((node) => node.standing));
-  const { min, low, high } = computeWatermarks(nrFrames, { reservedFrames: reserved });
+  const atomic = sum(plans.map((node) => node.atomic));
+  const { min, low, high } = computeWatermarks(nrFrames, { reservedFrames: reserved, atomicFrames: atomic });
   const required = Math.max(standing + sum(stack.held.map(({ frames }) => frames)) + high, leastBootFrames());
   const largest = largestOf(graph.nodes, stack.held);
-  return {
-    nodes: plans,
-    held: stack.held,
-    reserved,
-    standing,
-    min,
-    low,
-    high,
-    total: nrFrames,
-    required,
-    fits: required <= nrFrames,
-    largest,
-  };
+  const fits = required <= nrFrames;
+  return { nodes: plans, held: stack.held, reserved, atomic, standing, min, low, high, total: nrFrames, required, fits, largest };
 }
 
 /**
