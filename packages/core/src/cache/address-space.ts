@@ -16,6 +16,11 @@ import type { WriteoutNode } from '../mm/writeout-graph.js';
 /** Most spaces at once. */
 const MAX_SPACES = 65_536;
 
+/** Says whether a dirty page may be written out now. */
+export type MayWrite = (pfn: Pfn) => boolean;
+/** Every page may. */
+export const anyPage: MayWrite = () => true;
+
 /** One owner of pages. */
 export interface AddressSpace {
   /** Set by the table of spaces; the frame table names spaces by it. */
@@ -33,9 +38,10 @@ export interface AddressSpace {
   writesThrough?(): WriteoutNode | null;
   /**
    * Starts writing dirty pages out, some of the oldest. Never waits, never allocates beyond the writer's ticket.
+   * @param mayWrite asked of each page; those for which it says no are left alone (M11). Default: all may.
    * @returns pages started.
    */
-  startWriteback?(nrPages: number): number;
+  startWriteback?(nrPages: number, mayWrite?: MayWrite): number;
 }
 
 /** The spaces of one kernel, by id. Id 0 is nobody. */

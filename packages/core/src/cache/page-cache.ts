@@ -31,7 +31,7 @@ import type { PageAging } from '../mm/reclaimer.js';
 import type { WriteoutNode } from '../mm/writeout-graph.js';
 import { TaskContext } from '../task/task-context.js';
 import { WaitQueue } from '../task/wait-queue.js';
-import type { AddressSpace, AddressSpaceTable } from './address-space.js';
+import { type AddressSpace, type AddressSpaceTable, anyPage, type MayWrite } from './address-space.js';
 import type { AddressSpaceOperations } from './address-space-operations.js';
 import { RUN_PAGES, RUNS_MAX, WriteRun } from './write-run.js';
 
@@ -94,7 +94,8 @@ export class PageCache implements AddressSpace {
     this.#aging = parts.aging;
     this.#ops = ops;
     this.#pages = new XArray(parts.memory.xarrayNodes);
-    this.#idle = new WaitQueue({ kind: 'writeback', name });
+    const heldBy = (): WriteoutNode[] => [this.writesThrough()].filter((node) => node !== null);
+    this.#idle = new WaitQueue({ kind: 'writeback', name, heldBy });
     this.#writeTask = TaskContext.root(`flusher ${name}`).asReclaimer();
     parts.spaces.add(this);
   }
@@ -317,16 +318,16 @@ export class PageCache implements AddressSpace {
     return this.#ops.writesThrough?.() ?? null;
   }
 
-  startWriteback(nrPages: number): number {
-    return this.#failuresInARow < FAILURES_MAX ? this.#writeBack(nrPages) : 0;
+  startWriteback(nrPages: number, mayWrite: MayWrite = anyPage): number {
+    return this.#failuresInARow < FAILURES_MAX ? this.#writeBack(nrPages, mayWrite) : 0;
   }
 
-  #writeBack(nrPages: number): number {
+  #writeBack(nrPages: number, mayWrite: MayWrite = anyPage): number {
     let started = 0;
     for (let index = 0; started < nrPages && this.#spareRuns.length > 0; ) {
-      index = this.#nextToWrite(index);
+      index = this.#nextToWrite(index, mayWrite);
       if (index < 0) break;
-      const count = this.#beginRun(index);
+      const count = this.#beginRun(index, mayWrite);
       index += count;
       started += count;
     }
@@ -334,18 +335,19 @@ export class PageCache implements AddressSpace {
   }
 
   /** The first page from `index` on that is dirty and not being written, or -1. */
-  #nextToWrite(index: number): number {
+  #nextToWrite(index: number, mayWrite: MayWrite): number {
     const { flags } = this.#memory.frames;
     let next = this.#pages.findNext(index, XaMark.DIRTY);
-    while (next >= 0 && (flags[this.lookup(next)] & PG.WRITEBACK) !== 0) next = this.#pages.findNext(next + 1, XaMark.DIRTY);
+    const isNone = (pfn: Pfn): boolean => (flags[pfn] & PG.WRITEBACK) !== 0 || !mayWrite(pfn);
+    while (next >= 0 && isNone(this.lookup(next))) next = this.#pages.findNext(next + 1, XaMark.DIRTY);
     return next;
   }
 
   /** Begins to write dirty pages from `index` on; there is a spare run. @returns how many. */
-  #beginRun(index: number): number {
+  #beginRun(index: number, mayWrite: MayWrite): number {
     const run = this.#spareRuns.pop() as WriteRun;
     run.serial = ++this.#nrRunsBegun;
-    this.#fillRun(run, index);
+    this.#fillRun(run, index, mayWrite);
     const { count } = run;
     const status = this.#ops.writepages(this.#writeTask, run.index, run.pfns, 0, count);
     if (isPromise(status)) void status.then((ended) => this.#runEnded(run, ended));
@@ -354,14 +356,14 @@ export class PageCache implements AddressSpace {
   }
 
   /** Gathers dirty pages with consecutive indexes; they are clean before their write begins. */
-  #fillRun(run: WriteRun, first: number): void {
+  #fillRun(run: WriteRun, first: number, mayWrite: MayWrite): void {
     const { frames, fileCounts } = this.#memory;
     run.index = first;
     run.count = 0;
     while (run.count < RUN_PAGES) {
       const index = first + run.count;
       const pfn = this.lookup(index);
-      if (pfn < 0 || (frames.flags[pfn] & (PG.DIRTY | PG.WRITEBACK | PG.LOCKED)) !== PG.DIRTY) break;
+      if (pfn < 0 || (frames.flags[pfn] & (PG.DIRTY | PG.WRITEBACK | PG.LOCKED)) !== PG.DIRTY || !mayWrite(pfn)) break;
       frames.flags[pfn] = (frames.flags[pfn] & ~PG.DIRTY) | PG.WRITEBACK;
       this.#pages.clearMark(index, XaMark.DIRTY);
       this.#pages.setMark(index, XaMark.WRITEBACK);
@@ -422,9 +424,9 @@ export class PageCache implements AddressSpace {
     const last = this.#highestDirtied;
     let status = await this.#runsEnded(task);
     for (let index = 0; status === 0; ) {
-      index = this.#nextToWrite(index);
+      index = this.#nextToWrite(index, anyPage);
       if (index < 0 || index > last) return this.#runsEnded(task);
-      if (this.#spareRuns.length > 0) index += this.#beginRun(index);
+      if (this.#spareRuns.length > 0) index += this.#beginRun(index, anyPage);
       else status = await this.#idle.wait(task);
     }
     return status;

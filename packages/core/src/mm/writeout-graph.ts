@@ -10,6 +10,7 @@
 import { KernelError } from '../base/errno.js';
 import type { TaskScope } from '../task/task-context.js';
 import type { WaitParty } from '../task/wait-queue.js';
+import type { Pfn } from './arena.js';
 import { checkFootprint, type NodeFootprint } from './footprint.js';
 
 /** Most nodes of one kernel. */
@@ -22,6 +23,12 @@ export interface WriteoutNode extends TaskScope {
   /** `swap-area`, `block-device`, `server`, …: what sort of thing it is. */
   readonly kind: string;
   readonly footprint: NodeFootprint;
+  /**
+   * Asked by reclaim for a task that is inside this very node: may this page of it be written out on the way (M11)? Must not wait or allocate.
+   * Without it the answer is no.
+   * @param context what the node's owner put into the task's scope by `task.within(node, context)`; whose it is is for the owner to know.
+   */
+  mayReclaim?(pfn: Pfn, context: unknown): boolean;
   /** What its work in flight waits for beside the nodes it needs: a reply, a connection. Asked for stall reports only. */
   heldBy?(): Iterable<WaitParty>;
 }

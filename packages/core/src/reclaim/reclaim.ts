@@ -85,6 +85,10 @@ export class Reclaim implements Reclaimer {
     return this.nrInFlight > 0 || this.#parts.memory.frames.nrPinned > 0;
   }
 
+  get isHopeless(): boolean {
+    return this.kswapd.isHopeless;
+  }
+
   /** Pages whose writeout has begun and not ended. */
   get nrInFlight(): number {
     return this.#parts.memory.fileCounts.nrWriteback + (this.swap?.nrWriteback ?? 0);
@@ -125,7 +129,7 @@ export class Reclaim implements Reclaimer {
    */
   shrink(target: number, mayWrite: boolean, byKswapd: boolean, task: TaskContext | null = null): number {
     const { rule } = this.#parts;
-    const mayEnter: MayEnter | null = task === null || task.scopes.length === 0 ? null : (node) => rule.mayEnter(task, node);
+    const mayEnter: MayEnter | null = task === null || task.scopes.length === 0 ? null : (node, pfn) => rule.mayEnter(task, node, pfn);
     const control: ScanControl = { byKswapd, maySwapOut: mayWrite, mayEnter, target, scanned: 0, freed: 0, started: 0, dirtyFiles: 0 };
     for (let priority = LOWEST_PRIORITY; priority >= 0 && control.freed + control.started < target; priority--) {
       this.#shrinkAt(priority, control);
@@ -282,6 +286,10 @@ export class Reclaim implements Reclaimer {
         pfn = next;
       }
     }
+    for (const shrinker of this.#parts.shrinkers) {
+      const nrLeft = nrFrames + CLEAN_PASS_EXTRA - freed;
+      if (shrinker.isAllocationFree === true && nrLeft > 0) freed += shrinker.scan(nrLeft);
+    }
     this.#inCleanPass = false;
     this.#parts.memory.counters.cleanpass++;
     this.#parts.memory.counters.cleanpass_freed += freed;
@@ -293,8 +301,8 @@ export class Reclaim implements Reclaimer {
     for (const space of this.#parts.spaces.all()) {
       if (started >= nrPages) break;
       const node = mayEnter === null ? null : (space.writesThrough?.() ?? null);
-      if (node !== null && mayEnter !== null && !mayEnter(node)) continue;
-      started += space.startWriteback?.(nrPages - started) ?? 0;
+      if (node === null || mayEnter === null || mayEnter(node)) started += space.startWriteback?.(nrPages - started) ?? 0;
+      else if (node.mayReclaim !== undefined) started += space.startWriteback?.(nrPages - started, (pfn) => mayEnter(node, pfn)) ?? 0;
     }
     return started;
   }
