@@ -7,7 +7,7 @@ import { TracePoints } from '../base/trace.js';
 import type { Clock } from '../task/clock.js';
 import type { LockRule } from '../task/lock.js';
 import { TaskContext } from '../task/task-context.js';
-import { WaitQueue } from '../task/wait-queue.js';
+import { type WaitParty, WaitQueue } from '../task/wait-queue.js';
 import { Arena, type Pfn } from './arena.js';
 import { type Counters, createCounters } from './counters.js';
 import type { FrameSource } from './frame-source.js';
@@ -51,7 +51,11 @@ export class Memory {
   /** Nodes of every page cache's index. */
   readonly xarrayNodes: XArrayNodes;
   /** File pages by state, and where to wait for any of them to be written; kept by the page caches. */
-  readonly fileCounts = { nrDirty: 0, nrWriteback: 0, written: new WaitQueue({ kind: 'writeback', name: 'any file page' }) };
+  readonly fileCounts = {
+    nrDirty: 0,
+    nrWriteback: 0,
+    written: new WaitQueue({ kind: 'writeback', name: 'any file page', heldBy: () => this.#inFlight() }),
+  };
   readonly #standing = new Map<object, { owner: string; nrFrames: number }>();
   readonly #kernelTask = TaskContext.root('memory');
 
@@ -101,6 +105,7 @@ export class Memory {
       get isReclaimHopeless() {
         return allocator.reclaimer?.isHopeless ?? false;
       },
+      inFlight: () => this.#inFlight(),
     });
     allocator.updateWatermarks();
   }
@@ -120,6 +125,11 @@ export class Memory {
   /** What every lock that writeout can wait for is made with (M11): `new Lock(node, name, memory.lockRule)`. */
   get lockRule(): LockRule {
     return this.allocator.lockRule;
+  }
+
+  /** What is on its way out: whoever waits for memory waits for that. */
+  #inFlight(): Iterable<WaitParty> {
+    return this.allocator.reclaimer?.inFlight() ?? [];
   }
 
   /** Single frames of a class, at once or not at all, for small allocators. */

@@ -78,7 +78,7 @@ class HalfThrottle {
 
   constructor(memory: PolicyMemory) {
     this.#memory = memory;
-    this.#queue = new WaitQueue({ kind: 'frames', name: 'free above half of min' });
+    this.#queue = new WaitQueue({ kind: 'frames', name: 'free above half of min', heldBy: () => memory.inFlight?.() ?? [] });
   }
 
   get #isOpen(): boolean {

@@ -16,6 +16,7 @@
 import type { TaskContext } from '../../task/task-context.js';
 import type { MaybePromise } from '../../base/maybe-promise.js';
 import type { Clock } from '../../task/clock.js';
+import type { WaitParty } from '../../task/wait-queue.js';
 import type { ReserveAccount, ReserveTree } from '../reserve.js';
 import type { WriteoutGraph, WriteoutNode } from '../writeout-graph.js';
 
@@ -42,6 +43,8 @@ export interface PolicyMemory {
   readonly clock: Clock | null;
   /** True if the reclaimer has given up: nobody waits for it then. */
   readonly isReclaimHopeless: boolean;
+  /** What is on its way out, for stall reports of those that a policy holds up. */
+  inFlight?(): Iterable<WaitParty>;
 }
 
 export interface ReservePolicy {
