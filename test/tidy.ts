@@ -13,6 +13,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   core: [],
   swap: ['@tidemark/core'],
   'fs-ext3': ['@tidemark/core'],
+  'fs-nfs': ['@tidemark/core', '@tidemark/core/host', '@tidemark/net', '@tidemark/net/host'],
   net: ['@tidemark/core', '@tidemark/core/host'],
   nbd: ['@tidemark/core', '@tidemark/core/host', '@tidemark/net', '@tidemark/net/host'],
   testkit: ['@tidemark/core', '@tidemark/net'],
