@@ -45,7 +45,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'm5-proof',
     guard: 'the frames of a new account are held once before it is opened (M5)',
     file: PLANNER,
-    find: 'await this.#prove(task, nodes);',
+    find: 'this.#prove(nodes);',
     replace: '',
     test: ['packages/core/test/reserve-planner.test.ts', 'proves that the frames are there: memory that is pinned does not count'],
   },

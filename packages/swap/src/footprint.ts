@@ -4,21 +4,31 @@
  *     area     tables of its slots, write runs and what its pin takes stand; writing a page out then allocates nothing
  *     buffer   a cell of 4 bytes for each page
  */
-import { deviceIoFrames, type FootprintTerm, MAX_SLOTS, type NodeDescription, type NodeFootprint, PAGE_SIZE } from '@tidemark/core';
+import {
+  deviceIoFrames,
+  type FootprintTerm,
+  MAX_SLOTS,
+  type NodeDescription,
+  type NodeFootprint,
+  PAGE_SIZE,
+  TICKET_BYTES,
+} from '@tidemark/core';
 import { RUN_PAGES, writebackPages } from './params.js';
 import { SwapArea } from './swap-area.js';
 
 /** Bytes of a write run beside its frame numbers. */
 const RUN_BYTES = 128;
+/** Bytes of a unit: its ticket, and its place on the lists of acknowledged pages. */
+const UNIT_BYTES = TICKET_BYTES + 8;
 
 /** Write runs of an area. */
 export function nrWriteRuns(nrFrames: number): number {
   return Math.max(8, Math.ceil((2 * writebackPages(nrFrames)) / RUN_PAGES));
 }
 
-/** Frames that the write runs of an area are charged, with its lists of acknowledged pages. */
+/** Frames that the write runs and units of an area are charged. */
 export function writeRunFrames(nrFrames: number): number {
-  return Math.ceil((8 * writebackPages(nrFrames) + nrWriteRuns(nrFrames) * (RUN_PAGES * 4 + RUN_BYTES)) / PAGE_SIZE);
+  return Math.ceil((UNIT_BYTES * writebackPages(nrFrames) + nrWriteRuns(nrFrames) * (RUN_PAGES * 4 + RUN_BYTES)) / PAGE_SIZE);
 }
 
 /** A swap area of `nrSlots`, the header's included. @param pinFrames what its pinned file takes; 0 while it is not known. */

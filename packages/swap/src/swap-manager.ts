@@ -305,6 +305,7 @@ export class SwapManager implements SwapSubsystem {
   /** From here on the area takes pages. */
   #start(active: ActiveArea): SwapAreaInfo {
     const { area } = active;
+    active.writer.start(this.#kernel.reserves.accountOf(active.node).units);
     this.#areas[area.number] = active;
     this.#turns = [...this.#turns, active].sort((a, b) => b.area.priority - a.area.priority);
     const { trace } = this.#kernel;

@@ -5,12 +5,18 @@
  *     free ≥ E = Σ (limit − usage)                        what the accounts may still ask for is there
  *     0 ≤ usage ≤ limit, the root's are its children's     the tree adds up
  *     E ≤ min ≤ low ≤ high, Σ limit ≤ min                 floors are ordered
+ *     held under a ticket ≤ its need, units out ≤ units   nobody has more than was declared (composed)
+ *     unfunded = overspent = ended while holding = 0      whatever memory there was (strict)
  *     every waiter has a target with a name
  */
-import { FrameClass, invariant, type Kernel, NR_FRAME_CLASSES } from '@tidemark/core';
+import { FrameClass, invariant, type Kernel, NR_FRAME_CLASSES, type ReserveAccount } from '@tidemark/core';
 
-/** Checks the counts of a kernel. Cheap: made for calling after every event. @throws Error saying which does not hold. */
-export function checkInvariants(kernel: Kernel): void {
+/**
+ * Checks the counts of a kernel. Cheap: made for calling after every event.
+ * @param isStrict violations of what nodes declared are failures, too.
+ * @throws Error saying which does not hold.
+ */
+export function checkInvariants(kernel: Kernel, isStrict = true): void {
   const { memory, waits } = kernel;
   const { allocator, reserve } = memory;
   let sum = 0;
@@ -32,12 +38,31 @@ export function checkInvariants(kernel: Kernel): void {
       account.usageFrames >= 0 && account.usageFrames <= account.limitFrames,
       `account ${account.name} holds ${account.usageFrames} of ${account.limitFrames} frames`,
     );
+    if (isStrict) checkUnits(account, hold);
   }
   hold(
     limits === limitFrames && usage === usageFrames,
     `accounts add up to ${usage} of ${limits}, the root says ${usageFrames} of ${limitFrames}`,
   );
+  const { reserve_unfunded, reserve_overspent, reserve_leaked } = memory.counters;
+  const nrViolations = reserve_unfunded + reserve_overspent + reserve_leaked;
+  hold(
+    !isStrict || nrViolations === 0,
+    `${reserve_unfunded} allocations of writeout were unfunded, ${reserve_overspent} beyond the need, ${reserve_leaked} units ended holding frames`,
+  );
   for (const { task, target } of waits) hold(target.kind !== '' && target.name !== '', `${task.name} waits for something without a name`);
+}
+
+function checkUnits(account: ReserveAccount, hold: (holds: boolean, what: string) => void): void {
+  const { name, units, heldFrames, tree } = account;
+  if (tree.policy.name === 'composed') hold(units.nrOut <= units.nrUnits, `${units.nrOut} units of ${name} are out of ${units.nrUnits}`);
+  if (heldFrames === 0) return;
+  let held = account.shared.held;
+  for (const ticket of units.tickets) {
+    held += ticket.held;
+    hold(ticket.held <= ticket.need, `a unit of ${name} holds ${ticket.held} frames of ${ticket.need}`);
+  }
+  hold(held >= heldFrames, `the tickets of ${name} hold ${held} frames, its account says ${heldFrames}`);
 }
 
 /** Counts the frame table and the free lists again, frame by frame. For now and then, and for the end. @throws Error as above. */

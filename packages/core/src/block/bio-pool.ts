@@ -8,6 +8,7 @@ import type { MaybePromise } from '../base/maybe-promise.js';
 import { PAGE_SIZE } from '../base/size.js';
 import type { StandingCharge } from '../mm/memory.js';
 import { Mempool } from '../mm/mempool.js';
+import type { ReserveTree } from '../mm/reserve.js';
 import { TaskContext } from '../task/task-context.js';
 import type { WaitParty } from '../task/wait-queue.js';
 import { Bio } from './bio.js';
@@ -19,6 +20,8 @@ const SEGMENT_BYTES = 12;
 export interface ChargingMemory {
   /** @throws KernelError ENOMEM naming the owner and the shortfall. */
   chargeStanding(owner: string, nrFrames: number): StandingCharge;
+  /** Where a second bio under one ticket is reported (M19). */
+  readonly reserve?: Pick<ReserveTree, 'violations'>;
 }
 
 /** Frames that `nrBios` bios of `maxSegments` segments are charged. */
@@ -44,6 +47,7 @@ export class BioPool {
         name: owner,
         nrElements: nrBios,
         create: () => new Bio(maxSegments),
+        violations: memory.reserve?.violations,
         heldBy: () => (device === null ? [] : [device]),
       });
     } catch (cause) {

@@ -171,7 +171,8 @@ export class DeviceIo {
 
   async #submitRest(transfer: Transfer): Promise<0 | NegErrno> {
     while (transfer.hasMore) {
-      const bio = await this.#pool.get(transfer.task);
+      // Without its ticket: this one may be its second, but those under way come back whether it gets another or not.
+      const bio = await this.#pool.get(transfer.task.withTicket(null));
       if (typeof bio === 'number') {
         transfer.status = bio;
         break;

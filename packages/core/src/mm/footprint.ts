@@ -22,6 +22,8 @@ export interface NodeFootprint {
   readonly unit: readonly FootprintTerm[];
   /** Units at once. */
   readonly nrUnits: number;
+  /** A server: those of its units that it keeps for nodes of this kernel, one for each of theirs (M16). Absent: it is none. */
+  readonly unitsForClients?: number;
   /** What its callers who cannot wait take between two refills: ring refill, completion objects (A of M3). */
   readonly atomic?: readonly FootprintTerm[];
 }
@@ -71,6 +73,8 @@ export function checkFootprint(name: string, footprint: NodeFootprint): void {
   }
   if (!isCount(footprint.nrUnits, 1, UNITS_MAX))
     throw new KernelError('EINVAL', `${name} declares ${footprint.nrUnits} units; want 1 to ${UNITS_MAX}`);
+  if (!isCount(footprint.unitsForClients ?? 0, 0, footprint.nrUnits))
+    throw new KernelError('EINVAL', `${name} keeps ${footprint.unitsForClients} of its ${footprint.nrUnits} units for nodes of this kernel`);
 }
 
 function sum(terms: readonly FootprintTerm[]): number {

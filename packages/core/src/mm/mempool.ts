@@ -9,13 +9,15 @@
  *
  * A get never spends a reserve: the caller's ticket is dropped for 1 and 3. It never fails **if** each element comes back without its
  * holder needing another of the same pool, and its life does not depend on the page allocator's progress. So each layer has a pool of
- * its own.
+ * its own. And an element taken under a ticket that holds one of this pool already is a violation: two elements of one pool under one unit
+ * can stick.
  */
 import { invariant, KernelError, type NegErrno } from '../base/errno.js';
 import type { MaybePromise } from '../base/maybe-promise.js';
 import type { Clock, TimerHandle } from '../task/clock.js';
 import type { TaskContext } from '../task/task-context.js';
 import { type WaitParty, WaitQueue } from '../task/wait-queue.js';
+import type { Violations } from './violation.js';
 
 /** Time after which sleepers try the allocator again, in milliseconds. */
 export const MEMPOOL_RECHECK_MS = 5000;
@@ -34,6 +36,8 @@ export interface MempoolOptions<T> {
   allocate?(task: TaskContext): MaybePromise<T | null>;
   /** Really frees an element. */
   destroy?(element: T): void;
+  /** Told of a second element under one ticket. Without it nobody is. */
+  readonly violations?: Pick<Violations, 'report'>;
   /** For the recheck; without one a sleeper is woken by a put only. */
   readonly clock?: Clock;
   /** Who has the elements that are out, for stall reports. */
@@ -49,6 +53,9 @@ export class Mempool<T extends object> {
   /** Elements given to waiters that have not run yet. */
   readonly #handed: T[] = [];
   readonly #queue: WaitQueue;
+  /** Tickets under which elements were taken, and the elements. */
+  readonly #tickets = new Map<object, T>();
+  readonly #takenUnder = new Map<T, object>();
   #timer: TimerHandle | null = null;
   #nrOut = 0;
   /** Gets past step 2. */
@@ -93,15 +100,16 @@ export class Mempool<T extends object> {
   /** For a caller that cannot wait: steps 1 and 2. @returns null if there is none now. */
   tryGet(task: TaskContext): T | null {
     invariant(!this.#isDisposed, `pool ${this.name} is gone`);
+    this.#checkFirst(task);
     const fresh = this.#options.tryAllocate?.(withoutTicket(task)) ?? null;
     if (fresh !== null) {
       this.counts.allocated++;
-      return this.#taken(fresh);
+      return this.#taken(task, fresh);
     }
     const ready = this.#ready.pop();
     if (ready === undefined) return null;
     this.counts.pooled++;
-    return this.#taken(ready);
+    return this.#taken(task, ready);
   }
 
   /** Takes an element. @returns it; or the errno of the task's signal. */
@@ -123,12 +131,12 @@ export class Mempool<T extends object> {
       const fresh = await this.#options.allocate(withoutTicket(task));
       if (fresh !== null) {
         this.counts.reclaimed++;
-        return this.#taken(fresh);
+        return this.#taken(task, fresh);
       }
       const ready = this.#ready.pop(); // put while we were reclaiming
       if (ready !== undefined) {
         this.counts.pooled++;
-        return this.#taken(ready);
+        return this.#taken(task, ready);
       }
     }
     const woken = this.#queue.wait(task);
@@ -137,13 +145,14 @@ export class Mempool<T extends object> {
     if (this.#queue.nrWaiters === 0) this.#disarmRecheck();
     if (status < 0) return status;
     this.counts.waited++;
-    return this.#taken(this.#handed.shift() as T); // wake-ups and elements come in the same order
+    return this.#taken(task, this.#handed.shift() as T); // wake-ups and elements come in the same order
   }
 
   /** Gives an element back; once. */
   put(element: T): void {
     invariant(this.#nrOut > 0, `pool ${this.name}: more elements put than taken`);
     this.#nrOut--;
+    if (this.#takenUnder.size > 0) this.#forget(element);
     if (this.#queue.nrWaiters > 0) this.#hand(element);
     else if (this.#ready.length < this.nrElements) this.#ready.push(element);
     else this.#options.destroy?.(element);
@@ -158,7 +167,28 @@ export class Mempool<T extends object> {
     this.#destroyReady();
   }
 
-  #taken(element: T): T {
+  /** M19: the holder of an element must not need another. */
+  #checkFirst({ ticket, name }: TaskContext): void {
+    if (ticket !== null && this.#tickets.has(ticket))
+      this.#options.violations?.report(
+        'second-element',
+        this.name,
+        `${name} takes a second element of pool ${this.name} while it holds one`,
+      );
+  }
+
+  #forget(element: T): void {
+    const ticket = this.#takenUnder.get(element);
+    if (ticket === undefined) return;
+    this.#takenUnder.delete(element);
+    if (this.#tickets.get(ticket) === element) this.#tickets.delete(ticket);
+  }
+
+  #taken({ ticket }: TaskContext, element: T): T {
+    if (ticket !== null) {
+      this.#tickets.set(ticket, element);
+      this.#takenUnder.set(element, ticket);
+    }
     this.#nrOut++;
     this.counts.get++;
     return element;

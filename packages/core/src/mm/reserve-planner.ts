@@ -1,7 +1,7 @@
 /**
  * The planner (M5): nothing is admitted that could not be served with the memory there is.
  *
- *     admit   1  nodes and edges into the graph                      a cycle: EDEADLK
+ *     admit   1  nodes and edges into the graph                      a cycle: EDEADLK; a server with too few units: ENOMEM (M16)
  *             2  prepare each node, the top one first                it takes what stands, or refuses
  *             3  the account of each node, as the policy has it      composed: need × units; summed: Σ limit
  *             4  do the new floors leave room beside what stands?    no: ENOMEM, naming node and shortfall
@@ -13,11 +13,12 @@
 import { KernelError } from '../base/errno.js';
 import type { TaskContext } from '../task/task-context.js';
 import { formatSize, PAGE_SIZE } from '../base/size.js';
-import { atomicFrames, largestTerm, limitFrames, needFrames, standingFrames } from './footprint.js';
+import { atomicFrames, checkFootprint, largestTerm, limitFrames, needFrames, standingFrames } from './footprint.js';
 import { FrameClass } from './frame-table.js';
 import type { Memory } from './memory.js';
 import { type NodePlan, planNode } from './plan.js';
 import type { ReserveAccount } from './reserve.js';
+import { checkRights } from './rights.js';
 import { WriteoutGraph, type WriteoutEdge, type WriteoutNode } from './writeout-graph.js';
 
 /** A node that wants in. */
@@ -116,6 +117,7 @@ export class ReservePlanner {
     const undo: (() => void | Promise<void>)[] = [() => this.#forget(admission)];
     const prepared = new Map<WriteoutNode, () => void | Promise<void>>();
     try {
+      if (this.#memory.reserve.policy.rightsCrossEdges) checkRights(this.graph, admission.edges);
       for (const { node, prepare } of admission.candidates) {
         const back = await prepare?.();
         if (back === undefined) continue;
@@ -135,6 +137,19 @@ export class ReservePlanner {
     });
   }
 
+  /**
+   * Follows a footprint of an admitted node that has changed: what it needs more is set aside, as at admission.
+   * @throws KernelError ENOMEM as `admit`, EINVAL; then the accounts are as before, and whoever changed the footprint changes it back.
+   */
+  async refit(task: TaskContext, node: WriteoutNode): Promise<void> {
+    checkFootprint(node.name, node.footprint);
+    this.accountOf(node);
+    this.#checkRoom([]);
+    await this.#memory.makeRoom(task, this.#addedBy([]));
+    this.#prove([]);
+    this.#memory.reserve.change(() => this.#followLimits());
+  }
+
   #open(node: WriteoutNode): ReserveAccount {
     const { footprint } = node;
     return this.#memory.reserve.open(node.name, this.#limitOf(node), {
@@ -146,9 +161,12 @@ export class ReservePlanner {
     });
   }
 
-  /** Limits that depend on the graph (vmio) follow it. */
+  /** Limits that depend on the graph (vmio) follow it, and those of declarations that have changed. */
   #followLimits(): void {
-    for (const [node, { account }] of this.#admitted) this.#memory.reserve.setLimit(account, this.#limitOf(node));
+    for (const [node, { account }] of this.#admitted) {
+      account.need = needFrames(node.footprint);
+      this.#memory.reserve.setLimit(account, this.#limitOf(node));
+    }
   }
 
   /** Frames that all accounts get more than they have, with those of `nodes` opened. */

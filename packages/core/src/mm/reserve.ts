@@ -36,8 +36,9 @@ export class ReserveAccount {
   #usageFrames = 0;
   #highWaterFrames = 0;
   #limitFrames: number;
-  /** Frames that one unit of the node holds at most, and those of its callers who cannot wait. */
-  readonly need: number;
+  /** Frames that one unit of the node holds at most. Kept by the planner when the declaration changes. */
+  need: number;
+  /** Frames of its callers who cannot wait. */
   readonly atomicFrames: number;
   readonly node: WaitParty | null;
   /** Kept by the planner when the graph changes. */
@@ -68,7 +69,7 @@ export class ReserveAccount {
     this.level = declared.level ?? 0;
     this.node = declared.node ?? null;
     this.room = new WaitQueue({ kind: 'account', name, heldBy: () => this.actors });
-    this.units = new UnitPool(this, declared.nrUnits ?? 1, this.need);
+    this.units = new UnitPool(this, declared.nrUnits ?? 1);
     this.shared = new WriteoutTicket(this, Number.POSITIVE_INFINITY).start();
   }
 

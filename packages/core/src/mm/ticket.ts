@@ -12,6 +12,9 @@ import { PAGE_SHIFT, PAGE_SIZE } from '../base/size.js';
 import { invariant } from '../base/errno.js';
 import type { ReserveAccount } from './reserve.js';
 
+/** What a ticket takes on the JS heap, for who pays for many. */
+export const TICKET_BYTES = 72;
+
 /** One unit of an account. Made by the account's `units`, and used again and again. */
 export class WriteoutTicket implements TicketLike {
   /** For the pool: the next ticket that is not out. */
@@ -22,11 +25,15 @@ export class WriteoutTicket implements TicketLike {
 
   constructor(
     readonly account: ReserveAccount,
-    /** Most it may hold at once, in frames. */
-    readonly need: number,
-    /** Called when it is over and holds nothing. */
-    private readonly idle: (ticket: WriteoutTicket) => void = () => {},
+    private readonly ownNeed: number | null = null,
+    /** Told when it is over and holds nothing. */
+    private readonly pool: { readonly ended: (ticket: WriteoutTicket) => void } | null = null,
   ) {}
+
+  /** Most it may hold at once, in frames: what its node declares. */
+  get need(): number {
+    return this.ownNeed ?? this.account.need;
+  }
 
   /** Frames it holds now, whatever their source; objects of slab caches by their bytes, rounded up. */
   get held(): number {
@@ -52,7 +59,7 @@ export class WriteoutTicket implements TicketLike {
     invariant(!this.#isOver, `a unit of ${this.account.name} was ended twice`);
     this.#isOver = true;
     const { held } = this;
-    if (held === 0) this.idle(this);
+    if (held === 0) this.pool?.ended(this);
     else
       this.account.tree.violations.report('leaked', this.account.name, `a unit of ${this.account.name} ended while it held ${held} frames`);
   }
@@ -84,7 +91,7 @@ export class WriteoutTicket implements TicketLike {
 
   #lessHeld(): void {
     invariant(this.#nrFrames >= 0 && this.#objectBytes >= 0, `a unit of ${this.account.name} gave back more than it held`);
-    if (this.#isOver && this.#nrFrames === 0 && this.#objectBytes === 0) this.idle(this);
+    if (this.#isOver && this.#nrFrames === 0 && this.#objectBytes === 0) this.pool?.ended(this);
   }
 }
 

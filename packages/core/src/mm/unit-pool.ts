@@ -15,16 +15,15 @@ import { WriteoutTicket } from './ticket.js';
 export class UnitPool {
   readonly #account: ReserveAccount;
   readonly #queue: WaitQueue;
+  readonly #all: WriteoutTicket[] = [];
   #free: WriteoutTicket | null = null;
   #nrOut = 0;
   #nrWaits = 0;
 
   constructor(
     account: ReserveAccount,
-    /** Units that the node declared. */
+    /** Units that the node declared; each may hold `account.need` frames. */
     readonly nrUnits: number,
-    /** Frames one of them holds at most. */
-    readonly need: number,
   ) {
     this.#account = account;
     this.#queue = new WaitQueue({ kind: 'unit', name: account.name, heldBy: () => account.actors });
@@ -34,6 +33,11 @@ export class UnitPool {
   /** Units begun and not ended, and those that ended while they held frames. */
   get nrOut(): number {
     return this.#nrOut;
+  }
+
+  /** Every ticket, out or not: for checks and reports. */
+  get tickets(): readonly WriteoutTicket[] {
+    return this.#all;
   }
 
   /** Tasks that wait for a unit. */
@@ -75,7 +79,9 @@ export class UnitPool {
   }
 
   #create(): WriteoutTicket {
-    return new WriteoutTicket(this.#account, this.need, (ticket) => this.#ended(ticket));
+    const ticket = new WriteoutTicket(this.#account, null, this);
+    this.#all.push(ticket);
+    return ticket;
   }
 
   #put(ticket: WriteoutTicket): void {
@@ -90,7 +96,8 @@ export class UnitPool {
     return ticket.start();
   }
 
-  #ended(ticket: WriteoutTicket): void {
+  /** For tickets: one is over and holds nothing. */
+  ended(ticket: WriteoutTicket): void {
     this.#put(ticket);
     this.#nrOut--;
     this.wakeWaiters();

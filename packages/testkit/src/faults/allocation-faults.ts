@@ -61,8 +61,8 @@ class Injector implements AllocationInjector {
     };
     for (const account of reserve.accounts) deny(account);
     const open = reserve.open.bind(reserve);
-    reserve.open = (name, limitFrames) => {
-      const account = open(name, limitFrames);
+    reserve.open = (...opening) => {
+      const account = open(...opening);
       deny(account);
       return account;
     };

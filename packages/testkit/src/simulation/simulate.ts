@@ -138,7 +138,7 @@ class Run {
   #next(): void {
     const world = this.#world;
     try {
-      for (const kernel of world.kernels) checkInvariants(kernel);
+      for (const kernel of world.kernels) checkInvariants(kernel, world.isStrict(kernel));
       world.runChecks();
       this.#watch.look(this.#nrEvents);
       if (this.#end === null) this.#fire();

@@ -9,11 +9,14 @@ import { type BootOptions, Kernel, type Plugin, sleep } from '@tidemark/core';
 import type { EventQueue, EventSource } from '../time/event-queue.js';
 import type { Random } from '../time/random.js';
 import type { TraceHash } from '../time/trace-hash.js';
+import { throwViolations } from './strict.js';
 import { Machine } from './machine.js';
 
 /** What a kernel of a simulation is booted with; its host comes from its machine. */
 export interface BootSpec extends Omit<BootOptions, 'plugins'> {
   readonly plugins?: readonly Plugin[];
+  /** Violations of what nodes declared (M5, M7, M19) fail the run, at their site. Default true. */
+  readonly strict?: boolean;
 }
 
 /** Lets others that have something due now go first, or after, as the schedule likes. */
@@ -28,6 +31,7 @@ export class World {
   /** What the scenario itself has planned. */
   readonly #plans: EventSource;
   readonly #checks: (() => void)[] = [];
+  readonly #lenient = new WeakSet<Kernel>();
   readonly #troubles: (() => string | null)[] = [];
   /** For the simulator: where an error goes that nobody awaits. */
   onFailure: (error: unknown) => void = () => {};
@@ -63,13 +67,22 @@ export class World {
   }
 
   /**
-   * Boots a kernel on a machine. It is watched: its invariants hold after every event, its stall report is part of a verdict.
+   * Boots a kernel on a machine. It is watched: its invariants hold after every event, its stall report is part of a verdict. Unless told
+   * otherwise it is strict.
    * @throws KernelError as `Kernel.boot`.
    */
   async boot(machine: Machine, spec: BootSpec): Promise<Kernel> {
-    const kernel = await Kernel.boot({ name: machine.name, ...spec, plugins: [machine.host, ...(spec.plugins ?? [])] });
+    const { strict = true, ...options } = spec;
+    const kernel = await Kernel.boot({ name: machine.name, ...options, plugins: [machine.host, ...(spec.plugins ?? [])] });
     machine.kernel = kernel;
+    if (strict) throwViolations(kernel, this.onFailure);
+    else this.#lenient.add(kernel);
     return kernel;
+  }
+
+  /** False for a kernel that was booted so. */
+  isStrict(kernel: Kernel): boolean {
+    return !this.#lenient.has(kernel);
   }
 
   /** Kernels of the machines that live. */
