@@ -37,6 +37,11 @@ export class Kswapd {
     return this.#state;
   }
 
+  /** True from its 16th fruitless round until somebody frees something. */
+  get isHopeless(): boolean {
+    return this.#fruitless >= HOPELESS_ROUNDS;
+  }
+
   /** Free memory is at `low` or below. */
   wake(): void {
     if (this.#state === 'running' || this.#state === 'stopped') return;
@@ -71,6 +76,7 @@ export class Kswapd {
       const nrFreedBefore = allocator.nrFreed;
       const target = Math.max(allocator.high, LEAST_ROUND_FRAMES) - this.#reclaim.nrInFlight;
       if (target > 0) this.#reclaim.shrink(target, true, true);
+      else this.#reclaim.cleanPass(allocator.high - allocator.nrFree); // enough is on its way out, but may take long
       if (this.#reclaim.isWorkInFlight) await this.#reclaim.progress.wait(this.#task);
       // A write that was begun is no fruit: a device may fail every one.
       if (allocator.nrFreed > nrFreedBefore || this.#reclaim.isWorkInFlight) {
@@ -102,6 +108,7 @@ export class Kswapd {
     if (this.#state === 'stopped') return;
     this.#state = 'asleep';
     this.#note(state);
+    this.#parts.memory.reserve.policy.onFreed?.(); // who was held up for its sake is not any more (trap 15)
   }
 
   #note(state: 'wake' | 'nap' | 'sleep' | 'hopeless'): void {
