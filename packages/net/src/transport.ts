@@ -17,11 +17,18 @@ export interface ConnectOptions extends ConnectionEnd {
   /** Longest wait for the connection. */
   readonly timeoutMs: number;
   readonly signal?: AbortSignalLike | null;
+  /**
+   * The connection is part of somebody's writeout (M12): on a packet transport it may be handed reserve memory and is exempt from receive
+   * limits, on a host stream it is read to the end. Default false.
+   */
+  readonly memalloc?: boolean;
 }
 
 export interface ListenOptions {
   /** Connections at once; what comes beyond them is accepted and closed. */
   readonly maxConnections: number;
+  /** As `ConnectOptions.memalloc`, for every connection that is accepted. Default false. */
+  readonly memalloc?: boolean;
   /** Called for each connection, before a byte of it is read: takes the memory it needs. Null or an error refuses it. */
   accept(peer: string): Promise<AcceptedConnection | null>;
   /** A connection was refused: too many, or `accept` failed. */

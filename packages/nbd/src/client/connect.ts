@@ -34,7 +34,7 @@ export async function connectExport(parts: ConnectParts): Promise<Connected> {
   const { uri, address, exportName } = target;
   const stream = new HandshakeStream(slot, uri);
   const endsAtMs = clock.nowMs() + timeoutMs;
-  const socket = await transport.connect(address, { slot, handler: stream, timeoutMs, signal });
+  const socket = await transport.connect(address, { slot, handler: stream, timeoutMs, signal, memalloc: true });
   const timer = clock.setTimer(Math.max(endsAtMs - clock.nowMs(), 1), () => {
     stream.fail(new KernelError('ETIMEDOUT', `${uri}: no handshake within ${timeoutMs} ms`));
   });

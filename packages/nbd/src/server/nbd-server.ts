@@ -90,6 +90,7 @@ export class NbdServer {
       }
       this.#listener = await transport.listen(address, {
         maxConnections: this.#options.maxConnections ?? memory.sizes.maxConnections,
+        memalloc: true,
         accept: async (peer) => {
           const connection = await ServerConnection.create(task, {
             memory,
