@@ -16,7 +16,7 @@
  *
  *     step        a task goes on, or something under way comes to its end (I/O, a reply): it will happen if it stays possible
  *     progress    the same, and a unit, a page version or a task completes for the first time
- *     timer       a periodic timer or a retry: it may fire for ever, and is no sign of life
+ *     timer       a periodic timer, a retry, the traffic of others: it may go on for ever, and is no sign of life
  */
 import { KernelError } from '@tidemark/core';
 

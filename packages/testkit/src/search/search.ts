@@ -94,13 +94,13 @@ export function replay(model: SearchModel, path: readonly string[]): State[] {
   return states;
 }
 
-const DONE = 1;
-const BROKEN = 2;
-
 class Search {
   readonly #set: StateSet;
   readonly #graph = new StateGraph();
-  readonly #flags: number[] = [];
+  /** States that are done or broken. */
+  readonly #ends: number[] = [];
+  readonly #brokenStates = new Set<number>();
+  #nrDone = 0;
   readonly #broken = new Map<string, { first: number; nrStates: number }>();
   #depth = 0;
 
@@ -113,32 +113,23 @@ class Search {
 
   run(): SearchResult {
     this.#visitAll();
-    const { model } = this;
-    const { steps } = model;
-    const isTimer = steps.map(({ kind }) => kind === 'timer');
-    const isProgress = steps.map(({ kind }) => kind === 'progress');
-    const all = (): boolean => true;
-    const moves = this.#graph.closeBackward(
-      this.#sources((step) => !isTimer[step]),
-      (step) => isTimer[step],
-    );
-    const progresses = this.#graph.closeBackward(
-      this.#sources((step) => isProgress[step]),
-      all,
-    );
-    const finishes = this.#graph.closeBackward(
-      this.#sources(() => false),
-      all,
-    );
+    const { steps } = this.model;
+    const all = new Uint8Array(steps.length).fill(1);
+    const timers = Uint8Array.from(steps, ({ kind }) => (kind === 'timer' ? 1 : 0));
+    const others = Uint8Array.from(steps, ({ kind }) => (kind === 'timer' ? 0 : 1));
+    const progress = Uint8Array.from(steps, ({ kind }) => (kind === 'progress' ? 1 : 0));
+    const none = new Uint8Array(steps.length);
+    const cannotFinish = this.#withoutWayOut(none, all);
+    const isEmpty = cannotFinish.nrStates === 0; // and then its parts are too
     return {
-      model,
+      model: this.model,
       nrStates: this.#set.size,
       nrTransitions: this.#graph.nrEdges,
       depth: this.#depth,
-      nrDone: this.#flags.filter((flags) => (flags & DONE) !== 0).length,
-      stuck: this.#explain(moves),
-      livelocked: this.#explain(progresses),
-      cannotFinish: this.#explain(finishes),
+      nrDone: this.#nrDone,
+      stuck: isEmpty ? cannotFinish : this.#withoutWayOut(others, timers),
+      livelocked: isEmpty ? cannotFinish : this.#withoutWayOut(progress, all),
+      cannotFinish,
       broken: [...this.#broken].map(([invariant, { first, nrStates }]) => ({ invariant, nrStates, ...this.#find(first) })),
     };
   }
@@ -149,7 +140,6 @@ class Search {
     const graph = this.#graph;
     const { steps } = model;
     set.next.set(model.initialState());
-    checkCells(model, set.next, 'the initial state');
     this.#enter(-1, -1);
     let endOfLevel = 1;
     for (let from = 0; from < set.size; from++) {
@@ -158,7 +148,7 @@ class Search {
         endOfLevel = set.size;
       }
       graph.beginState();
-      if ((this.#flags[from] & BROKEN) !== 0) continue;
+      if (this.#brokenStates.has(from)) continue;
       let isLoaded = false;
       for (let step = 0; step < steps.length; step++) {
         if (!isLoaded) set.load(from);
@@ -175,42 +165,43 @@ class Search {
   #enter(from: number, step: number): number {
     const { model } = this;
     const set = this.#set;
-    if (step >= 0) checkCells(model, set.next, model.steps[step].name);
     normalize(model, set.next);
     const known = set.size;
     const id = set.add();
     if (id < known) return id;
     if (id === this.statesMax) throw new KernelError('EOVERFLOW', `model ${model.name} has more than ${this.statesMax} states`);
+    checkCells(model, set.next, step < 0 ? 'the beginning' : model.steps[step].name);
     this.#graph.addState(from, step);
-    let flags = model.isDone(set.next) ? DONE : 0;
-    for (const { name, holds } of model.invariants) {
-      if (holds(set.next)) continue;
-      flags |= BROKEN;
+    const isDone = model.isDone(set.next);
+    if (isDone) this.#nrDone++;
+    if (this.#breaksInvariant(id) || isDone) this.#ends.push(id);
+    return id;
+  }
+
+  #breaksInvariant(id: number): boolean {
+    for (const { name, holds } of this.model.invariants) {
+      if (holds(this.#set.next)) continue;
+      this.#brokenStates.add(id);
       const broken = this.#broken.get(name);
       if (broken === undefined) this.#broken.set(name, { first: id, nrStates: 1 });
       else broken.nrStates++;
     }
-    this.#flags.push(flags);
-    return id;
+    return this.#brokenStates.has(id);
   }
 
-  /** 1 for each state that is done or broken, or that such a step leaves. */
-  #sources(leaves: (step: number) => boolean): Uint8Array {
-    const sources = Uint8Array.from(this.#flags, (flags) => (flags === 0 ? 0 : 1));
-    for (let state = 0; state < sources.length; state++) {
-      this.#graph.forEachEdge(state, (_, step) => {
-        if (leaves(step)) sources[state] = 1;
-      });
-    }
-    return sources;
-  }
-
-  /** Tells of the states that have no way out. */
-  #explain(hasWayOut: Uint8Array): Standstills {
+  /**
+   * The states from which no edge of the steps `along` leads to one that is done, is broken, or that a step of `leaving` leaves. Told
+   * nearest first.
+   */
+  #withoutWayOut(leaving: Uint8Array, along: Uint8Array): Standstills {
+    const marks = new Uint8Array(this.#set.size);
+    for (const id of this.#ends) marks[id] = 1;
+    this.#graph.markSources(marks, leaving);
+    this.#graph.closeBackward(marks, along);
     const reasons = new Map<string, { -readonly [Key in keyof Standstill]: Standstill[Key] }>();
     let nrStates = 0;
-    for (let id = 0; id < hasWayOut.length; id++) {
-      if (hasWayOut[id] !== 0 || nrStates++ >= EXPLAINED_MAX) continue;
+    for (let id = 0; id < marks.length; id++) {
+      if (marks[id] !== 0 || nrStates++ >= EXPLAINED_MAX) continue;
       this.#set.load(id);
       const report = explainState(this.model, this.#set.next);
       const key = JSON.stringify([report.cycles.map(({ nodes }) => nodes), report.cycles.length === 0 ? report.ends : []]);

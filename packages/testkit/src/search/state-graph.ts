@@ -48,9 +48,18 @@ export class StateGraph {
     this.#step.push(step);
   }
 
-  /** Calls for each edge out of a state. */
-  forEachEdge(from: number, visit: (to: number, step: number) => void): void {
-    for (let edge = this.#first.values[from]; edge < this.#endOf(from); edge++) visit(this.#to.values[edge], this.#step.values[edge]);
+  /** Sets a mark for each state that an edge of such a step leaves. @param steps 1 for each step that counts. */
+  markSources(marks: Uint8Array, steps: Uint8Array): void {
+    const via = this.#step.values;
+    for (let state = 0; state < marks.length; state++) {
+      if (marks[state] !== 0) continue;
+      const end = this.#endOf(state);
+      for (let edge = this.#first.values[state]; edge < end; edge++) {
+        if (steps[via[edge]] === 0) continue;
+        marks[state] = 1;
+        break;
+      }
+    }
   }
 
   /** The steps of a shortest way to a state from an initial one. */
@@ -61,37 +70,39 @@ export class StateGraph {
   }
 
   /**
-   * Goes backward from `seeds` along edges whose step `follows`.
-   * @param seeds 1 for each state to begin with; changed into the answer: 1 for each state that can get to one of them.
+   * Marks, beside the states that are marked, each one that can get to one of them.
+   * @param steps 1 for each step along whose edges that counts.
    */
-  closeBackward(seeds: Uint8Array, follows: (step: number) => boolean): Uint8Array {
-    const { firstInto, from } = this.#reverse(follows);
-    const queue = new Int32Array(seeds.length);
+  closeBackward(marks: Uint8Array, steps: Uint8Array): void {
+    const { firstInto, from } = this.#reverse(steps);
+    const queue = new Int32Array(marks.length);
     let tail = 0;
-    for (let state = 0; state < seeds.length; state++) if (seeds[state] !== 0) queue[tail++] = state;
+    for (let state = 0; state < marks.length; state++) if (marks[state] !== 0) queue[tail++] = state;
     for (let head = 0; head < tail; head++) {
       const at = queue[head];
       for (let i = firstInto[at]; i < firstInto[at + 1]; i++) {
-        if (seeds[from[i]] !== 0) continue;
-        seeds[from[i]] = 1;
-        queue[tail++] = from[i];
+        const source = from[i];
+        if (marks[source] !== 0) continue;
+        marks[source] = 1;
+        queue[tail++] = source;
       }
     }
-    return seeds;
   }
 
-  /** The edges turned around, those that `follows` keeps. */
-  #reverse(follows: (step: number) => boolean): { firstInto: Int32Array; from: Int32Array } {
+  /** The edges of such steps, turned around: those into state s come from `from[firstInto[s]]` to below `from[firstInto[s + 1]]`. */
+  #reverse(steps: Uint8Array): { firstInto: Int32Array; from: Int32Array } {
     const nrStates = this.#parent.length;
-    const firstInto = new Int32Array(nrStates + 2);
-    const steps = this.#step.values;
+    const nrEdges = this.nrEdges;
+    const via = this.#step.values;
     const targets = this.#to.values;
-    for (let edge = 0; edge < this.nrEdges; edge++) if (follows(steps[edge])) firstInto[targets[edge] + 2]++;
+    const firstInto = new Int32Array(nrStates + 2);
+    for (let edge = 0; edge < nrEdges; edge++) firstInto[targets[edge] + 2] += steps[via[edge]];
     for (let i = 2; i < firstInto.length; i++) firstInto[i] += firstInto[i - 1];
     const from = new Int32Array(firstInto[nrStates + 1]);
     for (let state = 0; state < nrStates; state++) {
-      for (let edge = this.#first.values[state]; edge < this.#endOf(state); edge++) {
-        if (follows(steps[edge])) from[firstInto[targets[edge] + 1]++] = state;
+      const end = this.#endOf(state);
+      for (let edge = this.#first.values[state]; edge < end; edge++) {
+        if (steps[via[edge]] !== 0) from[firstInto[targets[edge] + 1]++] = state;
       }
     }
     return { firstInto, from };

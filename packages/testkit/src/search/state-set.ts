@@ -2,7 +2,7 @@
  * The set of states seen, numbered from 0 in the order of their discovery.
  *
  * Vectors lie one behind the other in a single array of 32-bit words, padded with zeroes; an open-addressing table of numbers finds them
- * by hash and compares every word. So membership is exact: no state is ever taken for another. The array is at the same time the queue
+ * by hash and then compares every word. So membership is exact: no state is ever taken for another. The array is at the same time the queue
  * of a breadth-first search.
  */
 const FIRST_CAPACITY = 1 << 12;
@@ -15,6 +15,7 @@ export class StateSet {
   readonly #nextWords: Int32Array;
   readonly #nrWords: number;
   #words: Int32Array;
+  #hashes: Int32Array;
   /** Number + 1 of a state; 0: empty. */
   #slots: Int32Array;
   #size = 0;
@@ -24,6 +25,7 @@ export class StateSet {
     this.#nextWords = new Int32Array(this.#nrWords);
     this.next = new Uint8Array(this.#nextWords.buffer, 0, nrCells);
     this.#words = new Int32Array(FIRST_CAPACITY * this.#nrWords);
+    this.#hashes = new Int32Array(FIRST_CAPACITY);
     this.#slots = new Int32Array(FIRST_CAPACITY * SLOTS_PER_STATE);
   }
 
@@ -34,37 +36,43 @@ export class StateSet {
   /** Copies a state into `next`. */
   load(id: number): void {
     const nrWords = this.#nrWords;
+    const next = this.#nextWords;
+    const words = this.#words;
     const base = id * nrWords;
-    for (let i = 0; i < nrWords; i++) this.#nextWords[i] = this.#words[base + i];
+    for (let i = 0; i < nrWords; i++) next[i] = words[base + i];
   }
 
   /** Adds `next` if it is new. @returns its number, which was `size` before if it is new. */
   add(): number {
     const nrWords = this.#nrWords;
     const next = this.#nextWords;
-    const mask = this.#slots.length - 1;
-    for (let slot = this.#hash(next, 0) & mask; ; slot = (slot + 1) & mask) {
-      const id = this.#slots[slot] - 1;
-      if (id < 0) {
-        this.#slots[slot] = this.#size + 1;
-        break;
-      }
-      const base = id * nrWords;
+    const words = this.#words;
+    const hashes = this.#hashes;
+    const slots = this.#slots;
+    const mask = slots.length - 1;
+    const hash = this.#hashOfNext();
+    let slot = hash & mask;
+    for (; slots[slot] !== 0; slot = (slot + 1) & mask) {
+      const known = slots[slot] - 1;
+      if (hashes[known] !== hash) continue;
       let i = 0;
-      while (i < nrWords && this.#words[base + i] === next[i]) i++;
-      if (i === nrWords) return id;
+      for (const base = known * nrWords; i < nrWords && words[base + i] === next[i]; ) i++;
+      if (i === nrWords) return known;
     }
     const id = this.#size++;
-    const base = id * nrWords;
-    for (let i = 0; i < nrWords; i++) this.#words[base + i] = next[i];
-    if (this.#size * SLOTS_PER_STATE === this.#slots.length) this.#grow();
+    slots[slot] = id + 1;
+    hashes[id] = hash;
+    for (let i = 0, base = id * nrWords; i < nrWords; i++) words[base + i] = next[i];
+    if (this.#size * SLOTS_PER_STATE === slots.length) this.#grow();
     return id;
   }
 
-  #hash(words: Int32Array, base: number): number {
+  #hashOfNext(): number {
+    const words = this.#nextWords;
+    const nrWords = this.#nrWords;
     let hash = 0x9e3779b9 | 0;
-    for (let i = 0; i < this.#nrWords; i++) {
-      hash = Math.imul(hash ^ words[base + i], 0x85ebca6b);
+    for (let i = 0; i < nrWords; i++) {
+      hash = Math.imul(hash ^ words[i], 0x85ebca6b);
       hash ^= hash >>> 15;
     }
     hash = Math.imul(hash, 0xc2b2ae35);
@@ -75,10 +83,13 @@ export class StateSet {
     const words = new Int32Array(this.#words.length * 2);
     words.set(this.#words);
     this.#words = words;
+    const hashes = new Int32Array(this.#hashes.length * 2);
+    hashes.set(this.#hashes);
+    this.#hashes = hashes;
     const slots = new Int32Array(this.#slots.length * 2);
     const mask = slots.length - 1;
     for (let id = 0; id < this.#size; id++) {
-      let slot = this.#hash(words, id * this.#nrWords) & mask;
+      let slot = hashes[id] & mask;
       while (slots[slot] !== 0) slot = (slot + 1) & mask;
       slots[slot] = id + 1;
     }
