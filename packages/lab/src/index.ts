@@ -18,5 +18,6 @@ export * from './models/raid1.js';
 export * from './policies.js';
 export * from './result.js';
 export * from './run.js';
+export * from './spaces/index.js';
 export * from './topologies/index.js';
 export * from './topology.js';
