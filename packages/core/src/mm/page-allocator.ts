@@ -307,7 +307,8 @@ export class PageAllocator implements FrameGiver {
 
   #noteFreed(): void {
     if (this.#handOff.nrWaiters > 0) this.#handOff.serve();
-    if (this.reserve.policy.nrThrottled) this.reserve.policy.onFreed?.();
+    const { policy } = this.reserve;
+    if (policy.throttled !== undefined && policy.throttled.nrWaiters > 0) policy.onFreed?.();
   }
 
   /** Makes every waiter look again: what it waited for is over and freed nothing. */

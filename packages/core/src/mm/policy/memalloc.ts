@@ -2,15 +2,15 @@
  * One reserve for whoever is marked (M2, M23): Linux's, since 2.2 and as it was in 2012 with `halfThrottle`.
  *
  * The reserve is every free frame below `min`. A task that does writeout is marked, and a marked task takes all of it: nobody owns any, and
- * nothing relates its size to what is needed. Others have shares of `min`, in sixteenths, that move and overlap when `min` moves (M3):
+ * nothing relates its size to what is needed. Others have shares of `min`, which move and overlap when `min` moves (M3):
  *
  *     who                                        floor
- *     ordinary, or merely non-blocking           16/16 of min
- *     high                                        8/16
- *     atomic: high and non-blocking               6/16
- *     victim of the out-of-memory killer          8/16
- *     … allocating atomically                     3/16
- *     marked task or request                      0
+ *     ordinary, or merely non-blocking           min
+ *     high                                       less 1/2                      = 1/2
+ *     atomic: high and non-blocking              less 1/2, less 1/4            = 3/8
+ *     victim of the out-of-memory killer         less 1/2                      = 1/2
+ *     … allocating atomically                    less 1/2, less 1/4, less 1/2  = 3/16
+ *     marked task or request                     0
  *
  * Decision order: a request marked "never from reserves" gets nothing, whatever else holds; then the mark; then the shares. A marked task
  * that misses fails at once, without reclaim and without waiting. Tidemark has no killer and no real-time tasks: no caller of it is a victim
@@ -28,13 +28,20 @@ import { OnNo, type PolicyMemory, type ReservePolicy, type ReservePolicyFactory 
 /** Longest that a caller who may hold a lock is held up, in milliseconds. */
 const THROTTLE_LOCKED_MS = 1000;
 
-/** Sixteenths of `min` that stay free, by caller. */
-export const MEMALLOC_SHARES = { ordinary: 16, high: 8, atomic: 6, victim: 8, victimAtomic: 3, marked: 0 } as const;
-export type MemallocCaller = keyof typeof MEMALLOC_SHARES;
+/** Parts of its floor that a caller is let off, one after the other: 2 is a half, 4 a quarter, 1 all of it. */
+const RELAXATIONS = {
+  ordinary: [],
+  high: [2],
+  atomic: [2, 4],
+  victim: [2],
+  victimAtomic: [2, 4, 2],
+  marked: [1],
+} as const;
+export type MemallocCaller = keyof typeof RELAXATIONS;
 
 /** The floor of a caller, in frames. */
 export function memallocFloor(min: number, caller: MemallocCaller): number {
-  return Math.floor((min * MEMALLOC_SHARES[caller]) / 16);
+  return RELAXATIONS[caller].reduce<number>((floor, part) => floor - Math.floor(floor / part), min);
 }
 
 function isMarked(task: TaskContext): boolean {
@@ -85,15 +92,12 @@ class HalfThrottle {
     return this.#memory.isReclaimHopeless || this.#memory.nrFree > this.#memory.min >>> 1;
   }
 
-  hooks(): Pick<ReservePolicy, 'throttle' | 'onFreed' | 'nrThrottled'> {
-    const queue = this.#queue;
+  hooks(): Pick<ReservePolicy, 'throttle' | 'onFreed' | 'throttled'> {
     return {
+      throttled: this.#queue,
       throttle: (task) => (this.#isOpen ? undefined : this.#wait(task)),
       onFreed: () => {
-        if (this.#isOpen) queue.wakeAll();
-      },
-      get nrThrottled() {
-        return queue.nrWaiters;
+        if (this.#isOpen) this.#queue.wakeAll();
       },
     };
   }

@@ -16,6 +16,7 @@
 import type { TaskContext } from '../../task/task-context.js';
 import type { MaybePromise } from '../../base/maybe-promise.js';
 import type { Clock } from '../../task/clock.js';
+import type { WaitQueue } from '../../task/wait-queue.js';
 import type { WaitParty } from '../../task/wait-queue.js';
 import type { ReserveAccount, ReserveTree } from '../reserve.js';
 import type { WriteoutGraph, WriteoutNode } from '../writeout-graph.js';
@@ -83,8 +84,8 @@ export interface ReservePolicy {
   throttle?(task: TaskContext): MaybePromise<void>;
   /** Free memory has risen: lets those go on that `throttle` held up. */
   onFreed?(): void;
-  /** Callers that `throttle` holds up now. */
-  readonly nrThrottled?: number;
+  /** Where `throttle` holds callers up. */
+  readonly throttled?: WaitQueue;
 }
 
 /** Makes the policy of one kernel; registered under `RESERVE_POLICY`. */
