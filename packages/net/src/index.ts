@@ -4,6 +4,7 @@
  * @packageDocumentation
  */
 export { formatAddress, parseAddress, type SocketAddress, tcpAddress, UNIX_PATH_MAX_BYTES, unixAddress } from './address.js';
+export { endpointText } from './endpoint.js';
 export { ReceiveSlot } from './receive-slot.js';
 export type { Socket, SocketHandler } from './socket.js';
 export {

@@ -1,7 +1,7 @@
 /**
  * Transports: what connects and listens. The host's are in `@tidemark/net/host`; plugins register theirs under `TRANSPORT`.
  */
-import { type AbortSignalLike, type DependencyContainer, KernelError, resolveEach, TRANSPORT } from '@tidemark/core';
+import { type AbortSignalLike, type DependencyContainer, KernelError, type LocalClient, resolveEach, TRANSPORT } from '@tidemark/core';
 import { formatAddress, type SocketAddress } from './address.js';
 import type { ReceiveSlot } from './receive-slot.js';
 import type { Socket, SocketHandler } from './socket.js';
@@ -17,6 +17,8 @@ export interface ConnectOptions extends ConnectionEnd {
   /** Longest wait for the connection. */
   readonly timeoutMs: number;
   readonly signal?: AbortSignalLike | null;
+  /** Whose connection it is. The transport enters it in the kernel's table of local connections for as long as it lasts (M16). */
+  readonly client?: LocalClient | null;
   /**
    * The connection is part of somebody's writeout (M12): on a packet transport it may be handed reserve memory and is exempt from receive
    * limits, on a host stream it is read to the end. Default false.
@@ -25,12 +27,16 @@ export interface ConnectOptions extends ConnectionEnd {
 }
 
 export interface ListenOptions {
-  /** Connections at once; what comes beyond them is accepted and closed. */
+  /** Connections of strangers at once; what comes beyond them is accepted and closed. Clients of this kernel are not counted. */
   readonly maxConnections: number;
   /** As `ConnectOptions.memalloc`, for every connection that is accepted. Default false. */
   readonly memalloc?: boolean;
-  /** Called for each connection, before a byte of it is read: takes the memory it needs. Null or an error refuses it. */
-  accept(peer: string): Promise<AcceptedConnection | null>;
+  /**
+   * Called for each connection, before a byte of it is read: takes the memory it needs. Null or an error refuses it.
+   * @param client the client of this kernel whose connection it is, as the transport has found in the kernel's table by the addresses of both
+   * ends and by nothing else (M16); null for a stranger's.
+   */
+  accept(peer: string, client: LocalClient | null): Promise<AcceptedConnection | null>;
   /** A connection was refused: too many, or `accept` failed. */
   onRefused?(error: KernelError): void;
 }

@@ -1,6 +1,7 @@
 /** Connecting: one attempt, with a time limit and a signal, that leaves nothing behind when it fails. */
 import { abortErrno, type Clock, errorFrom, KernelError } from '@tidemark/core';
 import { formatAddress, type SocketAddress } from '../address.js';
+import { endpointText } from '../endpoint.js';
 import type { Socket } from '../socket.js';
 import type { ConnectOptions } from '../transport.js';
 import { createSocket } from './accepted-handle.js';
@@ -15,6 +16,8 @@ export function connectHostSocket(clock: Clock, address: SocketAddress, options:
   return new Promise((resolve, reject) => {
     const socket = new HostSocket(peer, options.slot, options.handler);
     const raw = createSocket(socket.onread);
+    const local = address.kind === 'tcp' ? options.client?.connecting() : undefined;
+    raw.once('close', () => local?.over());
     let failure: KernelError | null = null;
     const giveUp = (error: KernelError): void => {
       failure ??= error;
@@ -45,6 +48,10 @@ export function connectHostSocket(clock: Clock, address: SocketAddress, options:
     raw.once('connect', () => {
       if (failure !== null) return; // given up in the same turn: the close is on its way
       settle();
+      local?.connected(
+        endpointText(raw.localAddress ?? '', raw.localPort ?? 0),
+        endpointText(raw.remoteAddress ?? '', raw.remotePort ?? 0),
+      );
       raw.setNoDelay(true);
       raw.setKeepAlive(true);
       socket.attach(raw);

@@ -7,8 +7,9 @@
  */
 import { lstatSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket as NodeSocket } from 'node:net';
-import { KernelError } from '@tidemark/core';
+import { KernelError, type LocalClient, type LocalConnections, type MaybePromise } from '@tidemark/core';
 import { formatAddress, type SocketAddress, tcpAddress } from '../address.js';
+import { endpointText } from '../endpoint.js';
 import type { Listener, ListenOptions } from '../transport.js';
 import { adoptSocket } from './accepted-handle.js';
 import { HostSocket } from './host-socket.js';
@@ -17,8 +18,13 @@ import { socketError } from './socket-errors.js';
 /** Connections that the host's kernel may hold for us, established and not yet accepted. */
 const BACKLOG = 16;
 
+/** What a listener asks whose connection it has accepted. */
+export type Recognise = LocalConnections['recognise'];
+
 class HostListener implements Listener {
   #nrConnections = 0;
+  /** Those of no client of this kernel; a connection is one until it is recognised. */
+  #nrStrangers = 0;
   #nrAccepted = 0;
   #closed: Promise<void> | null = null;
   /** Accepted, and waiting for their memory. */
@@ -28,12 +34,9 @@ class HostListener implements Listener {
     readonly address: SocketAddress,
     private readonly server: Server,
     private readonly options: ListenOptions,
+    private readonly recognise: Recognise,
   ) {
-    server.maxConnections = options.maxConnections;
     server.on('connection', (shell) => void this.#accept(shell));
-    server.on('drop', () =>
-      options.onRefused?.(new KernelError('EAGAIN', `${formatAddress(address)} has its ${options.maxConnections} connections`)),
-    );
     server.on('error', (thrown) => options.onRefused?.(socketError(thrown, `accept on ${formatAddress(address)}`)));
   }
 
@@ -43,12 +46,28 @@ class HostListener implements Listener {
 
   async #accept(shell: NodeSocket): Promise<void> {
     this.#nrConnections++;
+    let isStranger = true;
+    const noStranger = (): void => {
+      if (isStranger) this.#nrStrangers--;
+      isStranger = false;
+    };
+    this.#nrStrangers++;
     shell.on('error', ignore); // a shell that dies before it is adopted says so by its close
-    shell.once('close', () => this.#nrConnections--);
+    shell.once('close', () => {
+      this.#nrConnections--;
+      noStranger();
+    });
     const peer = this.#nameOf(shell);
     this.#waiting.add(shell);
     try {
-      const connection = await this.options.accept(peer);
+      // As many again may wait to be recognised; and a flood of those is cut here, before anything is taken for it.
+      const client = this.#nrStrangers > 2 * this.options.maxConnections ? null : await this.#clientOf(shell);
+      if (client !== null) noStranger();
+      else if (this.#nrStrangers > this.options.maxConnections) {
+        shell.destroy();
+        throw new KernelError('EAGAIN', `${formatAddress(this.address)} has its ${this.options.maxConnections} connections`);
+      }
+      const connection = await this.options.accept(peer, client);
       if (connection === null) {
         shell.destroy();
         return;
@@ -72,6 +91,12 @@ class HostListener implements Listener {
     }
   }
 
+  /** The client of this kernel at the other end. */
+  #clientOf({ remoteAddress, remotePort, localAddress, localPort }: NodeSocket): MaybePromise<LocalClient | null> {
+    if (remoteAddress === undefined || remotePort === undefined || localAddress === undefined || localPort === undefined) return null;
+    return this.recognise(endpointText(remoteAddress, remotePort), endpointText(localAddress, localPort));
+  }
+
   #nameOf(shell: NodeSocket): string {
     this.#nrAccepted++;
     return this.address.kind === 'unix'
@@ -91,7 +116,7 @@ class HostListener implements Listener {
 function ignore(): void {}
 
 /** See `Transport.listen`. */
-export async function listenHostSocket(address: SocketAddress, options: ListenOptions): Promise<Listener> {
+export async function listenHostSocket(address: SocketAddress, options: ListenOptions, recognise: Recognise): Promise<Listener> {
   if (!Number.isSafeInteger(options.maxConnections) || options.maxConnections < 1) {
     throw new KernelError('EINVAL', `listen on ${formatAddress(address)}: ${options.maxConnections} is no number of connections`);
   }
@@ -108,7 +133,7 @@ export async function listenHostSocket(address: SocketAddress, options: ListenOp
   }
   const bound = server.address();
   const real = typeof bound === 'object' && bound !== null ? tcpAddress(bound.address, bound.port) : address;
-  return new HostListener(real, server, options);
+  return new HostListener(real, server, options, recognise);
 }
 
 function bind(address: SocketAddress): Promise<Server> {

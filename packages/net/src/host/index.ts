@@ -3,26 +3,30 @@
  *
  * @packageDocumentation
  */
-import { CLOCK, type Clock, definePlugin, TRANSPORT } from '@tidemark/core';
+import { CLOCK, type Clock, definePlugin, KERNEL, TRANSPORT } from '@tidemark/core';
 import type { SocketAddress } from '../address.js';
 import type { Socket } from '../socket.js';
 import type { ConnectOptions, Listener, ListenOptions, Transport } from '../transport.js';
 import { connectHostSocket } from './host-connect.js';
-import { listenHostSocket } from './host-listener.js';
+import { listenHostSocket, type Recognise } from './host-listener.js';
 
 /** Streams of the host: TCP and unix sockets. */
 export class HostTransport implements Transport {
   readonly name = 'host';
   readonly kinds = ['tcp', 'unix'] as const;
 
-  constructor(private readonly clock: Clock) {}
+  /** @param recognise whose connection an accepted one is: the kernel's table of local connections. Default: nobody's. */
+  constructor(
+    private readonly clock: Clock,
+    private readonly recognise: Recognise = () => null,
+  ) {}
 
   connect(address: SocketAddress, options: ConnectOptions): Promise<Socket> {
     return connectHostSocket(this.clock, address, options);
   }
 
   listen(address: SocketAddress, options: ListenOptions): Promise<Listener> {
-    return listenHostSocket(address, options);
+    return listenHostSocket(address, options, this.recognise);
   }
 }
 
@@ -30,6 +34,11 @@ export class HostTransport implements Transport {
 export const hostTransports = definePlugin({
   name: 'host-transports',
   register(container) {
-    container.register(TRANSPORT, { useFactory: (c) => new HostTransport(c.resolve<Clock>(CLOCK)) });
+    container.register(TRANSPORT, {
+      useFactory: (c) => {
+        const { localConnections } = c.resolve(KERNEL);
+        return new HostTransport(c.resolve<Clock>(CLOCK), (clientEnd, serverEnd) => localConnections.recognise(clientEnd, serverEnd));
+      },
+    });
   },
 });

@@ -339,6 +339,7 @@ export class PacketTransport implements Transport {
   async #goDown(): Promise<void> {
     const { planner } = this.#environment;
     const { ip } = this.#requireUp();
+    this.#streams.dropLingering();
     ip.dispose();
     this.pool.fund(null);
     if (planner === null) this.#letDown();

@@ -2,13 +2,16 @@
  * One connection of the reliable byte stream: TCP (RFC 9293) in its plain form, a `Socket` to its owner.
  *
  *     connecting ──SYN, ACK──▶ open ◀──ACK── opening ◀── accepting (the owner takes memory)
- *                               │ both ends have sent and acknowledged FIN, RST, or no answer for GIVE_UP_MS
- *                               ▼
- *                             closed
+ *                               │ FIN sent and acknowledged             │ RST, or no answer for GIVE_UP_MS
+ *                               ▼                                       ▼
+ *                           lingering ─────────── LINGER_MS ─────────▶ closed
+ *
+ * Lingering is FIN-WAIT-2 and TIME-WAIT in one: the owner has been told that it is closed, and memory is referred to no more; what the peer
+ * sends again, because an acknowledgement was lost, is still acknowledged. Who is second to close does not linger.
  *
  * What it has: sequence numbers, cumulative acknowledgement (one for each burst that comes in), retransmission with back-off, fast
  * retransmission after three equal acknowledgements, the peer's window, half-close, reset. What TCP has and it has not: window scaling,
- * selective acknowledgement, timestamps, congestion control, TIME-WAIT (ports are not used again soon), keepalive, urgent data.
+ * selective acknowledgement, timestamps, congestion control, keepalive, urgent data.
  *
  * Memory: what is sent stays where it is, by reference, until it is acknowledged; what comes in goes from its packet buffer straight into
  * the slot, and only what cannot go there yet is queued. So a marked connection whose owner reads holds no buffer at all.
@@ -31,6 +34,8 @@ const GIVE_UP_MS = 100_000;
 const FINS_MAX = 4;
 const ANSWERS_MAX = 6;
 const DUPLICATES_FOR_RESEND = 3;
+/** Longer than the longest wait for an acknowledgement. */
+const LINGER_MS = 5_000;
 
 /** What a connection needs of the stream layer. */
 export interface ConnectionHost {
@@ -50,6 +55,8 @@ export interface ConnectionHost {
   flushSoon(connection: Connection): void;
   /** Calls back when this turn's work is done. */
   soon(what: () => void): void;
+  /** The connection is closed as far as its owner is concerned. */
+  linger(connection: Connection): void;
   /** The connection is over: nothing comes for it any more. */
   forget(connection: Connection): void;
   freeBuffer(buffer: PacketBuffer): void;
@@ -57,7 +64,7 @@ export interface ConnectionHost {
   countResent(): void;
 }
 
-type State = 'connecting' | 'accepting' | 'opening' | 'open' | 'closed';
+type State = 'connecting' | 'accepting' | 'opening' | 'open' | 'lingering' | 'closed';
 
 export class Connection implements Socket {
   slot!: ReceiveSlot;
@@ -78,6 +85,8 @@ export class Connection implements Socket {
   /** Recovering from a loss until this is acknowledged; -1 if not. */
   #recoverTo = -1;
   #hasFin = false;
+  /** Our FIN went out before the peer's had come. */
+  #isFirstToEnd = false;
   /** Receiving: the offset the slot waits for, and where the peer's stream ends (-1: not known). */
   #received = 0;
   #peerEnd = -1;
@@ -135,7 +144,7 @@ export class Connection implements Socket {
   /** Bytes of window to tell the peer now. */
   get windowBytes(): number {
     const { maxBuffers, nrBuffers } = this.#queue;
-    const slotBytes = this.#isPaused || this.#state !== 'open' ? 0 : this.slot.target().length;
+    const slotBytes = this.#isPaused || !this.#isOpen ? 0 : this.slot.target().length;
     this.#toldWindowBytes = Math.min(slotBytes + (maxBuffers - nrBuffers) * this.#host.segmentMaxBytes, WINDOW_MAX_BYTES);
     return this.#toldWindowBytes;
   }
@@ -176,7 +185,10 @@ export class Connection implements Socket {
   /** A segment has come; its payload is in `first`, a chain of buffers that is the connection's from now on, or null. */
   receive(segment: Segment, first: PacketBuffer | null, lengthBytes: number): void {
     if (this.#state === 'closed') this.#freeAll(first);
-    else if ((segment.flags & Flag.RST) !== 0) {
+    else if (this.#state === 'lingering') {
+      this.#freeAll(first);
+      this.#heardLate(segment, lengthBytes);
+    } else if ((segment.flags & Flag.RST) !== 0) {
       this.#freeAll(first);
       this.#heardReset(segment);
     } else if (this.#state === 'connecting') {
@@ -190,6 +202,21 @@ export class Connection implements Socket {
       if (this.isUp) this.#heardAcknowledgement(segment, lengthBytes);
       this.#take(segment, first, lengthBytes);
     }
+  }
+
+  /** Something for a connection whose owner has closed it: it is acknowledged, whatever it is, or its sender would send it again. */
+  #heardLate(segment: Segment, lengthBytes: number): void {
+    const { FIN, RST } = Flag;
+    if ((segment.flags & RST) !== 0) {
+      this.drop();
+      return;
+    }
+    const hasFin = (segment.flags & FIN) !== 0;
+    const offset = this.#received + ((segment.sequence - (this.#peerFirstSequence + 1 + this.#received)) | 0);
+    if (offset <= this.#received) this.#received = Math.max(this.#received, offset + lengthBytes);
+    if (hasFin) this.#peerEnd = offset + lengthBytes;
+    if (lengthBytes > 0 || hasFin)
+      this.#host.transmit(this, Flag.ACK, this.#sequenceOf(this.#sent), this.#acknowledgement, this.#sending, 0, 0);
   }
 
   #heardAnswer(segment: Segment): void {
@@ -255,6 +282,7 @@ export class Connection implements Socket {
       this.#roundTrip.sent(this.#sent, this.#host.clock.nowMs());
     }
     if (this.#hasFin && this.#sent === endOffset) {
+      this.#isFirstToEnd = this.#received !== this.#peerEnd;
       this.#sendFin();
       this.#sent++;
     }
@@ -321,7 +349,7 @@ export class Connection implements Socket {
     this.#sending.acknowledged(offset);
     if (!this.isUp) return;
     if (finIsThrough && (this.#isClosing || this.#hasEnded)) {
-      this.#close(null);
+      this.#closeOrderly();
       return;
     }
     if (this.#isWaiting) this.#arm();
@@ -451,7 +479,7 @@ export class Connection implements Socket {
     if (!this.isUp || this.#hasEnded || this.#received !== this.#peerEnd || (this.#isPaused && this.#isOpen)) return;
     this.#hasEnded = true;
     if (this.#isOpen) this.handler.onEnd(this);
-    if (this.isUp && this.#hasFin && this.#acknowledged > this.#sending.endOffset) this.#close(null);
+    if (this.isUp && this.#hasFin && this.#acknowledged > this.#sending.endOffset) this.#closeOrderly();
   }
 
   pause(): void {
@@ -478,7 +506,7 @@ export class Connection implements Socket {
     this.#isOpen = false;
     this.#isClosing = true;
     if (this.#hasFin && this.#acknowledged > this.#sending.endOffset) {
-      this.#close(null);
+      this.#closeOrderly();
       return;
     }
     this.#hasFin = true;
@@ -487,7 +515,7 @@ export class Connection implements Socket {
   }
 
   destroy(error?: KernelError): void {
-    if (this.#state === 'closed') return;
+    if (this.#state === 'closed' || this.#state === 'lingering') return;
     const isOver = this.#hasFin && this.#acknowledged > this.#sending.endOffset && this.#hasEnded;
     if (!isOver && this.#state !== 'connecting') {
       this.#host.transmit(this, Flag.RST | Flag.ACK, this.#sequenceOf(this.#sent), this.#acknowledgement, this.#sending, 0, 0);
@@ -495,14 +523,32 @@ export class Connection implements Socket {
     this.#close(error ?? null);
   }
 
-  #close(error: KernelError | null): void {
-    const wasOpen = this.#state === 'open';
+  /** Both ends, or this one, are done. */
+  #closeOrderly(): void {
+    this.#close(null, this.#isFirstToEnd);
+  }
+
+  /** The end of lingering. */
+  drop(): void {
     this.#state = 'closed';
+    this.#disarm();
+    this.#host.forget(this);
+  }
+
+  #close(error: KernelError | null, lingers = false): void {
+    const wasOpen = this.#state === 'open';
     this.#isOpen = false;
     this.#disarm();
     this.#sending.clear();
     this.#queue.clear();
-    this.#host.forget(this);
+    if (lingers) {
+      this.#state = 'lingering';
+      this.#timer = this.#host.clock.setTimer(LINGER_MS, () => this.drop());
+      this.#host.linger(this);
+    } else {
+      this.#state = 'closed';
+      this.#host.forget(this);
+    }
     if (wasOpen) {
       this.#host.soon(() => {
         this.handler.onClose(this, error);

@@ -60,6 +60,8 @@ export class StreamLayer implements ConnectionHost {
   readonly #peers = new Map<Ipv4Address, number>();
   readonly #outgoing = new OutgoingDatagram();
   readonly #toFlush = new Set<Connection>();
+  /** Closed by their owners, oldest first; as many at most as there may be open ones. */
+  readonly #lingering = new Set<Connection>();
   #nrConnections = 0;
   #nextPort: number;
 
@@ -70,6 +72,7 @@ export class StreamLayer implements ConnectionHost {
     this.#nextPort = FIRST_PORT + (this.randomWord() % NR_PORTS);
   }
 
+  /** Connections that somebody has. */
   get nrConnections(): number {
     return this.#nrConnections;
   }
@@ -210,12 +213,24 @@ export class StreamLayer implements ConnectionHost {
     this.#parts.counters.retransmitted++;
   }
 
+  linger(connection: Connection): void {
+    this.#lingering.add(connection);
+    this.#released(connection);
+    const [oldest] = this.#lingering;
+    if (this.#lingering.size > this.#parts.maxConnections) oldest.drop();
+  }
+
   forget(connection: Connection): void {
     const ofPort = this.#connections.get(connection.localPort);
     const key = connection.peerAddress * 0x10000 + connection.peerPort;
     if (ofPort?.get(key) !== connection) return;
     ofPort.delete(key);
     if (ofPort.size === 0) this.#connections.delete(connection.localPort);
+    if (!this.#lingering.delete(connection)) this.#released(connection);
+  }
+
+  /** Nobody has it any more. */
+  #released(connection: Connection): void {
     this.#nrConnections--;
     this.#toFlush.delete(connection);
     if (connection.isMarked) {
@@ -314,5 +329,11 @@ export class StreamLayer implements ConnectionHost {
   /** Ends every connection at once. */
   dispose(error: KernelError): void {
     for (const connection of [...this.connections()]) connection.destroy(error);
+    this.dropLingering();
+  }
+
+  /** Waits for nothing that may still come for connections that are closed. */
+  dropLingering(): void {
+    for (const connection of [...this.#lingering]) connection.drop();
   }
 }

@@ -48,7 +48,7 @@ export class StreamListener implements Listener {
   async #accept(connection: Connection, peer: string): Promise<void> {
     let accepted: AcceptedConnection | null = null;
     try {
-      accepted = await this.options.accept(peer);
+      accepted = await this.options.accept(peer, null);
     } catch (error) {
       this.options.onRefused?.(error instanceof KernelError ? error : new KernelError('EIO', `accept ${peer}`, { cause: error }));
     }
