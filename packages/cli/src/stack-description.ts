@@ -17,7 +17,7 @@ import { swapDeviceOf, swapFilePages } from './stack.js';
 
 /**
  * Describes a stack by its word: `nbd`, `swap:DEVICE`, DEVICE. The first two hold a working set, whose page cells count, too.
- * @throws KernelError EINVAL for a device nobody would open.
+ * @throws KernelError EINVAL for a device nobody would open, EFBIG for a working set that no swap area holds.
  */
 export function describeStack(stack: string, workingSetBytes: number): StackDescription {
   const held = [pagedBufferTerm(workingSetBytes)];

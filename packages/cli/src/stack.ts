@@ -10,7 +10,7 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { type BlockDevice, formatSize, type Kernel, KernelError, PAGE_SIZE } from '@tidemark/core';
+import { type BlockDevice, formatSize, type Kernel, KernelError, MAX_SLOTS, PAGE_SIZE } from '@tidemark/core';
 import { NbdServer } from '@tidemark/nbd';
 import { attempt } from './host-error.js';
 import { onWayOut } from './outcome.js';
@@ -25,9 +25,14 @@ const EXPORT_NAME = 'demo';
 /** Longest path of a unix socket: `sun_path` less its end. */
 const SOCKET_PATH_BYTES_MAX = process.platform === 'linux' ? 107 : 103;
 
-/** Pages of the swap file that holds a working set, the header's included. */
+/** Pages of the swap file that holds a working set, the header's included. @throws KernelError EFBIG for more than a swap area has. */
 export function swapFilePages(workingSetBytes: number): number {
-  return Math.ceil(workingSetBytes / PAGE_SIZE) + 1 + SLACK_PAGES;
+  const nrPages = Math.ceil(workingSetBytes / PAGE_SIZE) + 1 + SLACK_PAGES;
+  if (nrPages <= MAX_SLOTS) return nrPages;
+  throw new KernelError(
+    'EFBIG',
+    `a working set of ${formatSize(workingSetBytes)} is more than a swap area holds: ${formatSize(MAX_SLOTS * PAGE_SIZE)}`,
+  );
 }
 
 /** The device of `swap:DEVICE`, or null for a stack that is none. */
@@ -37,7 +42,7 @@ export function swapDeviceOf(stack: string): string | null {
 
 /**
  * Starts a server on a file in `folder`, opens it as a client, and swaps on it. All of it ends with the kernel.
- * @throws KernelError EFBIG or what the host says about a store of that size, EINVAL for a folder whose path is too long for a socket.
+ * @throws KernelError EFBIG for more than a swap area holds, what the host says about a store of that size, EINVAL for a folder whose path is too long for a socket.
  */
 export async function startNbdStack(kernel: Kernel, folder: string, swapBytes: number): Promise<BlockDevice> {
   const store = path.join(folder, 'swap');
@@ -49,9 +54,7 @@ export async function startNbdStack(kernel: Kernel, folder: string, swapBytes: n
     );
   }
   const storeBytes = swapFilePages(swapBytes) * PAGE_SIZE;
-  const doing = `make the swap file ${store} of ${formatSize(storeBytes)} (TMPDIR says where)`;
-  if (!Number.isSafeInteger(storeBytes)) throw new KernelError('EFBIG', `cannot ${doing}: no file is that large`);
-  attempt(doing, () => {
+  attempt(`make the swap file ${store} of ${formatSize(storeBytes)} (TMPDIR says where)`, () => {
     fs.writeFileSync(store, '');
     fs.truncateSync(store, storeBytes);
   });

@@ -78,7 +78,8 @@ describe('words', () => {
     ['reserves plan floppy:a', /EINVAL: no driver for block device "floppy:a"/],
     ['reserves plan swap:nbd://host:port/x', /EINVAL.*is no NBD URI/],
     ['reserves plan swap:mem:lots', /EINVAL: size of a RAM disk "lots" is not a size/],
-    ['reserves plan nbd --working-set 8000TiB', /ENOMEM: no memory is large enough: .* cells/],
+    ['reserves plan nbd --working-set 1TiB', /EFBIG: a working set of 1 TiB is more than a swap area holds: 128 GiB/],
+    ['reserves plan nbd --memory 1TiB', /EINVAL: an arena of 1 TiB is too large: at most 64 GiB/],
     ['reserves swap:@zeroes.img', /EINVAL.*zeroes\.img is no swap area/],
     ['graph plan', /ENOENT.*plan/],
     ['serve nbd', /missing required argument 'device'/],
@@ -141,10 +142,20 @@ describe('devices', () => {
 describe('what the host cannot give the demo', () => {
   afterEach(() => vi.unstubAllEnvs());
 
-  it.each(['8191TiB', String(Number.MAX_SAFE_INTEGER)])('a swap file of %s', async (size) => {
+  it('a swap file: what was made is removed', async () => {
     const temporary = fs.mkdtempSync(path.join(folder, 'tmp-'));
     vi.stubEnv('TMPDIR', temporary);
-    expect(await refused(['demo', '--working-set', size])).toMatch(/EFBIG: cannot make the swap file .*TMPDIR/);
+    vi.spyOn(fs, 'truncateSync').mockImplementation(() => {
+      throw Object.assign(new Error('full'), { errno: -os.constants.errno.ENOSPC, code: 'ENOSPC' });
+    });
+    expect(await refused(['demo', '--working-set', '1MiB'])).toMatch(/ENOSPC: cannot make the swap file .*TMPDIR/);
+    expect(fs.readdirSync(temporary)).toEqual([]);
+  });
+
+  it.each(['128GiB', '8191TiB', String(Number.MAX_SAFE_INTEGER)])('a working set of %s: no swap area is that large', async (size) => {
+    const temporary = fs.mkdtempSync(path.join(folder, 'tmp-'));
+    vi.stubEnv('TMPDIR', temporary);
+    expect(await refused(['demo', '--working-set', size])).toMatch(/EFBIG: a working set of .* is more than a swap area holds: 128 GiB/);
     expect(fs.readdirSync(temporary)).toEqual([]);
   });
 

@@ -137,6 +137,7 @@ describe('the dry run', () => {
     expect(() => plan(plain('a', ['b']))).toThrow(/EINVAL: a needs b, which is no node/);
     expect(() => plan(plain('a', []), plain('a', []))).toThrow(expect.objectContaining({ code: 'EEXIST' }));
     expect(() => plan(plain('a', [], 2 ** 25))).toThrow(/ENOMEM: no memory is large enough: a needs 33554432 frames .* for table/);
+    expect(() => planStack({ nodes: [], held: [] }, 2 ** 24 + 1)).toThrow(/EINVAL: an arena of .* is too large: at most 64 GiB/);
     expect(() => plan(plain('a', [], -1))).toThrow(expect.objectContaining({ code: 'EINVAL' }));
   });
 });

@@ -54,6 +54,8 @@ export class Memory {
   readonly fileCounts = {
     nrDirty: 0,
     nrWriteback: 0,
+    /** Pages that are nowhere else and cannot be written out. */
+    nrKept: 0,
     written: new WaitQueue({ kind: 'writeback', name: 'any file page', heldBy: () => this.#inFlight() }),
   };
   readonly #standing = new Map<object, { owner: string; nrFrames: number }>();
@@ -71,12 +73,7 @@ export class Memory {
         },
       );
     }
-    if (nrFrames > FRAMES_MAX) {
-      throw new KernelError(
-        'EINVAL',
-        `an arena of ${formatSize(nrFrames * PAGE_SIZE)} is too large: at most ${formatSize(FRAMES_MAX * PAGE_SIZE)}`,
-      );
-    }
+    checkArenaSize(nrFrames);
     this.arena = createArena(nrFrames);
     this.frames = new FrameTable(nrFrames);
     this.sizes = planSizes(nrFrames);
@@ -286,6 +283,13 @@ export class Memory {
     while (frames - overhead(frames) < this.nrFrames - overhead(this.nrFrames) + shortfall) frames += 16;
     return Math.ceil(frames / 256) * 256 * PAGE_SIZE;
   }
+}
+
+/** @throws KernelError EINVAL for more frames than an arena has at most. */
+export function checkArenaSize(nrFrames: number): void {
+  if (nrFrames <= FRAMES_MAX) return;
+  const most = formatSize(FRAMES_MAX * PAGE_SIZE);
+  throw new KernelError('EINVAL', `an arena of ${formatSize(nrFrames * PAGE_SIZE)} is too large: at most ${most}`);
 }
 
 /** @throws KernelError ENOMEM if the host has not that much address space. */

@@ -11,7 +11,7 @@
 import { KernelError } from '../base/errno.js';
 import { PAGE_SIZE } from '../base/size.js';
 import { atomicFrames, type FootprintTerm, largestTerm, limitFrames, type NodeFootprint, needFrames, standingFrames } from './footprint.js';
-import { FRAMES_MAX, leastBootFrames } from './memory.js';
+import { checkArenaSize, FRAMES_MAX, leastBootFrames } from './memory.js';
 import { computeWatermarks } from './watermarks.js';
 import { WriteoutGraph, type WriteoutNode } from './writeout-graph.js';
 
@@ -99,10 +99,11 @@ export function planNode(graph: WriteoutGraph, node: WriteoutNode): NodePlan {
 
 /**
  * Plans a stack for an arena of `nrFrames`, whether it fits or not.
- * @throws KernelError EDEADLK naming the cycle, EEXIST for two nodes of one name, EINVAL for an impossible footprint or a need that is no
- * node of the stack.
+ * @throws KernelError EDEADLK naming the cycle, EEXIST for two nodes of one name, EINVAL for an impossible footprint, a need that is no
+ * node of the stack, or an arena that is too large.
  */
 export function planStack(stack: StackDescription, nrFrames: number): StackPlan {
+  checkArenaSize(nrFrames);
   const graph = new WriteoutGraph();
   const nodes = new Map<string, WriteoutNode>();
   for (const description of stack.nodes) {
