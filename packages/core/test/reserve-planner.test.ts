@@ -9,6 +9,7 @@ import {
   type WriteoutNode,
 } from '@tidemark/core';
 import { describe, expect, it } from 'vitest';
+import { settle } from './support.js';
 
 const task = TaskContext.root('test');
 const footprint = (need: number, nrUnits = 1): NodeFootprint => ({ standing: [], unit: [{ what: 'request', frames: need }], nrUnits });
@@ -139,5 +140,113 @@ describe('admission (M5)', () => {
     expect(error.code).toBe('EDEADLK');
     expect(error.details.cycle).toEqual(['disk', 'client', 'server', 'disk']);
     expect(snapshot(memory, planner)).toEqual(before);
+  });
+
+  it('sets aside what all its nodes need before anybody is handed a frame', async () => {
+    const memory = new Memory(1024);
+    const { allocator } = memory;
+    const planner = new ReservePlanner(memory);
+    const reclaimer = { wakeKswapd: () => {}, directReclaim: () => 0, cleanPass: () => 0, isWorkInFlight: true, inFlight: () => [] };
+    allocator.reclaimer = reclaimer as never;
+    const held: number[] = [];
+    for (let pfn = allocator.allocPage(task, Gfp.ANON); pfn >= 0; pfn = allocator.allocPage(task, Gfp.ANON)) held.push(pfn);
+    const waiting = Array.from({ length: 100 }, () =>
+      Promise.resolve(allocator.allocPageSlow(task, Gfp.ANON)).then((pfn) => held.push(pfn)),
+    );
+    await settle();
+    expect(allocator.nrWaiters).toBe(100);
+    reclaimer.isWorkInFlight = false; // admission does not wait for more than there is
+    const [a, b] = [node('a', footprint(30)), node('b', footprint(34))];
+    expect(allocator.nrFree).toBe(64); // min of 1024 frames, and what the two want
+    await planner.admit(task, { candidates: [{ node: a }, { node: b }], edges: [] });
+    expect(allocator.nrFree).toBeGreaterThanOrEqual(memory.reserve.emergencyFrames);
+    await planner.release(b);
+    await planner.release(a);
+    expect(allocator.nrFree).toBeGreaterThanOrEqual(memory.reserve.emergencyFrames);
+    while (held.length > 0) {
+      allocator.freePage(held.pop() as number);
+      await settle();
+    }
+    await Promise.all(waiting);
+  });
+
+  it('gives a node that two need one account, and says whose level is lowest', async () => {
+    const memory = new Memory(1024);
+    const planner = new ReservePlanner(memory);
+    const [left, right, disk] = [node('left', footprint(1)), node('right', footprint(1)), node('disk', footprint(5, 2))];
+    await planner.admit(task, { candidates: [{ node: disk }], edges: [] });
+    expect(planner.accountOf(disk).level).toBe(0);
+    await planner.admit(task, { candidates: [{ node: left }], edges: [[left, disk]] });
+    await planner.admit(task, { candidates: [{ node: right }], edges: [[right, disk]] });
+    expect([memory.reserve.limitFrames, memory.reserve.accounts.size]).toEqual([12, 3]);
+    expect([left, right, disk].map((each) => planner.accountOf(each).level)).toEqual([1, 1, 0]);
+    await planner.admit(task, { candidates: [], edges: [[left, right]] });
+    expect([left, right, disk].map((each) => planner.accountOf(each).level)).toEqual([2, 1, 0]);
+  });
+
+  it('keeps A free above the accounts, for those who cannot wait', async () => {
+    const memory = new Memory(1024);
+    const planner = new ReservePlanner(memory);
+    const ring = node('ring', { ...footprint(90), atomic: [{ what: 'ring refill', frames: 20 }] });
+    await planner.admit(task, single(ring));
+    expect(planner.explain()).toMatchObject({ reserved: 90, atomic: 20, emergency: 90, min: 110 });
+    const { allocator } = memory;
+    while (allocator.allocPage(task, Gfp.TRANSIENT) >= 0);
+    let refilled = 0;
+    while (allocator.allocPage(task, Gfp.TRANSIENT | Gfp.ATOMIC) >= 0) refilled++;
+    expect([refilled, allocator.nrFree]).toEqual([20, 90]);
+    const ticket = planner.accountOf(ring).units.tryBegin(task);
+    let spent = 0;
+    while (allocator.allocPage(task.withTicket(ticket), Gfp.TRANSIENT) >= 0) spent++;
+    expect([spent, allocator.nrFree]).toEqual([90, 0]);
+  });
+
+  it('keeps a node whose units are under way, wanted, or leave a frame behind', async () => {
+    const memory = new Memory(1024);
+    const planner = new ReservePlanner(memory);
+    const [user, disk] = [node('user', footprint(1)), node('disk', footprint(2))];
+    await planner.admit(task, { candidates: [{ node: user }, { node: disk }], edges: [[user, disk]] });
+    const { units } = planner.accountOf(disk);
+    const ticket = units.tryBegin(task);
+    const error = await refusal(planner.withdraw(disk));
+    expect([error.code, error.message, planner.graph.edges.length]).toEqual(['EBUSY', expect.stringContaining('1 units under way'), 1]);
+    const pfn = memory.allocator.allocPage(task.withTicket(ticket), Gfp.TRANSIENT);
+    expect((await refusal(planner.withdraw(disk))).message).toContain('still holds 1 frames');
+    memory.allocator.freePage(pfn);
+    ticket?.end();
+    await planner.withdraw(disk);
+    expect((await refusal(planner.release(disk))).code).toBe('EINVAL');
+  });
+
+  it.each([
+    ['negative frames', { ...footprint(-1) }],
+    ['half a frame', footprint(0.5)],
+    ['no number', footprint(Number.NaN)],
+    ['no units', footprint(1, 0)],
+    ['a billion units', footprint(0, 1e9)],
+    ['negative standing frames', { ...footprint(1), standing: [{ what: 'slot', frames: -5 }] }],
+    ['more atomic frames than there are numbers', { ...footprint(1), atomic: [{ what: 'ring', frames: 2 ** 60 }] }],
+  ])('refuses %s, and edges to strangers, and changes nothing', async (_what, declared) => {
+    const memory = new Memory(1024);
+    const planner = new ReservePlanner(memory);
+    const known = node('known', footprint(1));
+    await planner.admit(task, single(known));
+    const before = snapshot(memory, planner);
+    expect((await refusal(planner.admit(task, single(node('odd', declared))))).code).toBe('EINVAL');
+    expect(snapshot(memory, planner)).toEqual(before);
+    const stranger = node('stranger', footprint(1));
+    expect((await refusal(planner.admit(task, { candidates: [], edges: [[known, stranger]] }))).code).toBe('EINVAL');
+    expect(snapshot(memory, planner)).toEqual(before);
+  });
+
+  it('names a memory budget that has room', async () => {
+    for (const frames of [900, 1500, 4000, 40_000]) {
+      const memory = new Memory(1024);
+      const error = await refusal(new ReservePlanner(memory).admit(task, single(node('large', footprint(frames)))));
+      const bytes = error.details.smallestMemoryBytes as number;
+      await new ReservePlanner(new Memory(bytes / 4096)).admit(task, single(node('large', footprint(frames))));
+      const less = new ReservePlanner(new Memory(bytes / 4096 - 256));
+      expect((await refusal(less.admit(task, single(node('large', footprint(frames)))))).code).toBe('ENOMEM');
+    }
   });
 });

@@ -74,7 +74,10 @@ export function checkFootprint(name: string, footprint: NodeFootprint): void {
   if (!isCount(footprint.nrUnits, 1, UNITS_MAX))
     throw new KernelError('EINVAL', `${name} declares ${footprint.nrUnits} units; want 1 to ${UNITS_MAX}`);
   if (!isCount(footprint.unitsForClients ?? 0, 0, footprint.nrUnits))
-    throw new KernelError('EINVAL', `${name} keeps ${footprint.unitsForClients} of its ${footprint.nrUnits} units for nodes of this kernel`);
+    throw new KernelError(
+      'EINVAL',
+      `${name} keeps ${footprint.unitsForClients} of its ${footprint.nrUnits} units for nodes of this kernel`,
+    );
 }
 
 function sum(terms: readonly FootprintTerm[]): number {

@@ -52,6 +52,8 @@ export const PG = {
   COUNTED: 1 << 14,
   /** … and is charged to the ticket's account. */
   CHARGED: 1 << 15,
+  /** Its owner keeps something for it: a clean one is evicted only if the owner lets it go (M18, row 9). */
+  PRIVATE: 1 << 16,
 } as const;
 
 /** What a frame is used for; the classes of meminfo add up to every frame of the arena. */

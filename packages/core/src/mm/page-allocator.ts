@@ -138,9 +138,8 @@ export class PageAllocator implements FrameGiver {
     return this.#nrAllocated - this.#buddy.nrUsed;
   }
 
-  /** The marks as they would be with `addedFrames` more in the accounts. */
-  watermarksWith(addedFrames: number): Watermarks {
-    const { nrFrames } = this.frames;
+  /** The marks as they would be with `addedFrames` more in the accounts, in an arena of `nrFrames`. */
+  watermarksWith(addedFrames: number, nrFrames = this.frames.nrFrames): Watermarks {
     const base = computeWatermarks(nrFrames, this.#watermarkOptions).min;
     return computeWatermarks(nrFrames, { ...this.#watermarkOptions, minFrames: this.reserve.policy.minOf(base, addedFrames) });
   }

@@ -29,6 +29,8 @@ export interface Reclaimer {
   readonly isWorkInFlight: boolean;
   /** True if it has given up until somebody succeeds. Absent: it never does. */
   readonly isHopeless?: boolean;
+  /** What can neither be dropped nor swapped out, and how much of it there may be (M10). Absent: nobody counts. Frames. */
+  readonly unlaunderable?: { readonly nrPages: number; readonly most: number };
   /** What that is: for stall reports. */
   inFlight(): Iterable<WaitParty>;
   /** Where to wait for some of it to end. */

@@ -18,6 +18,7 @@ import { FrameClass } from './frame-table.js';
 import type { Memory } from './memory.js';
 import { type NodePlan, planNode } from './plan.js';
 import type { ReserveAccount } from './reserve.js';
+import type { UnitPool } from './unit-pool.js';
 import { checkRights } from './rights.js';
 import { WriteoutGraph, type WriteoutEdge, type WriteoutNode } from './writeout-graph.js';
 
@@ -107,6 +108,11 @@ export class ReservePlanner {
     return admitted.account;
   }
 
+  /** The units of a node, or null if it is not admitted. */
+  unitsOf(node: WriteoutNode): UnitPool | null {
+    return this.#admitted.get(node)?.account.units ?? null;
+  }
+
   /**
    * Admits nodes and edges.
    * @throws KernelError EDEADLK naming the cycle; ENOMEM naming node, path and shortfall; EEXIST, EINVAL; or what a node refused with.
@@ -188,8 +194,12 @@ export class ReservePlanner {
     const added = this.#addedBy(nodes);
     const atomic = nodes.reduce((sum, { footprint }) => sum + atomicFrames(footprint), 0);
     const standing = allocator.classCount(FrameClass.STANDING);
-    const shortfall = standing + allocator.watermarksWith(added + atomic).high - nrFrames;
-    if (shortfall > 0) throw this.#refusal(nodes, added + standing, Math.max(added + standing - shortfall, 0), shortfall);
+    const required = (n: number): number => standing + allocator.watermarksWith(added + atomic, n).high;
+    const shortfall = required(nrFrames) - nrFrames;
+    if (shortfall <= 0) return;
+    let least = nrFrames;
+    while (required(least) > least) least = required(least); // it grows with the arena, and slower
+    throw this.#refusal(nodes, added + standing, Math.max(added + standing - shortfall, 0), shortfall, leastBudget(least));
   }
 
   /** Are the frames of the new accounts free, all at once, beside the band of the old? Whoever asks opens the accounts in the same step. */
@@ -197,13 +207,13 @@ export class ReservePlanner {
     const { allocator, reserve } = this.#memory;
     const wanted = this.#addedBy(nodes);
     const available = Math.max(allocator.nrFree - reserve.emergencyFrames, 0);
-    if (available < wanted) throw this.#refusal(nodes, wanted, available, wanted - available);
+    const shortfall = wanted - available;
+    if (shortfall > 0) throw this.#refusal(nodes, wanted, available, shortfall, this.#memory.leastBytesWith(shortfall));
   }
 
-  #refusal(nodes: readonly WriteoutNode[], wanted: number, available: number, shortfall: number): KernelError {
+  #refusal(nodes: readonly WriteoutNode[], wanted: number, available: number, shortfall: number, least: number): KernelError {
     const cost = (node: WriteoutNode): number => limitFrames(node.footprint) + standingFrames(node.footprint);
     const worst = [...(nodes.length > 0 ? nodes : this.#admitted.keys())].sort((a, b) => cost(b) - cost(a))[0];
-    const least = this.#memory.leastBytesWith(shortfall);
     const path = this.graph.pathTo(worst);
     const term = largestTerm(worst.footprint);
     const largest = term === null ? '' : `; its largest need is ${term.frames} frames for ${term.what}`;
@@ -293,4 +303,10 @@ export class ReservePlanner {
       overspends: account.nrOverspends,
     };
   }
+}
+
+/** Bytes of a memory of so many frames, in whole MiB. */
+function leastBudget(nrFrames: number): number {
+  const mib = 2 ** 20 / PAGE_SIZE;
+  return Math.ceil(nrFrames / mib) * 2 ** 20;
 }
