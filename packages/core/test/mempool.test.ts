@@ -249,4 +249,24 @@ describe('BioPool', () => {
     pool.put(bio);
     pool.dispose();
   });
+
+  it('tells of a second element under one ticket, until the first is back; not of one under another or under none', () => {
+    const told: string[] = [];
+    const report = (kind: string, node: string, message: string): void => void told.push(`${kind} ${node}: ${message}`);
+    const pool = new Mempool<object>({ name: 'bios', nrElements: 4, create: () => ({}), violations: { report } });
+    const entitled = task.withTicket(TICKET);
+    const first = pool.tryGet(entitled) as object;
+    pool.put(pool.tryGet(task) as object);
+    pool.put(pool.tryGet(task.withTicket({ account: {} })) as object);
+    pool.put(first);
+    const again = pool.tryGet(entitled) as object;
+    expect(told).toEqual([]);
+    const second = pool.tryGet(entitled) as object;
+    expect(told).toEqual([expect.stringMatching(/^second-element bios: .*takes a second element of pool bios/)]);
+    pool.put(again);
+    pool.put(second);
+    pool.put(pool.tryGet(entitled) as object);
+    expect(told).toHaveLength(1);
+    pool.dispose();
+  });
 });
