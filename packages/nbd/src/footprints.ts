@@ -2,7 +2,9 @@
  * What the two ends of NBD declare (M5, M21), as pure functions of the arena's size: the live nodes and a dry run share them.
  *
  *     client   a receive slot and the request headers stand; a unit's pages go by reference and its reply through the slot: 0 frames
- *     server   a receive slot and a reply ring of the same size stand for each connection; a unit's payload streams through them
+ *     server   a receive slot and a reply ring of the same size stand for each connection, two for each client of the same kernel; a unit's
+ *              payload streams through them. Strangers share as many units as a client has, and up to eight clients of this kernel have
+ *              a set each
  */
 import { type NodeDescription, type NodeFootprint, planSizes } from '@tidemark/core';
 import { headerFrames } from './client/request-slots.js';
@@ -17,13 +19,18 @@ export function nbdClientFootprint(nrFrames: number): NodeFootprint {
   return { standing, unit: [], nrUnits: clientUnits };
 }
 
-/** A server with `nrConnections` connections. */
-export function nbdServerFootprint(nrFrames: number, nrConnections: number): NodeFootprint {
-  const { slotFrames, clientUnits } = planSizes(nrFrames);
+/** Clients of its own kernel that a server keeps units for. */
+const LOCAL_CLIENTS_MAX = 8;
+
+/** A server with `nrConnections` connections. @param isEntitling whether it can recognise clients of its kernel, and rights cross to them. */
+export function nbdServerFootprint(nrFrames: number, nrConnections: number, isEntitling: boolean): NodeFootprint {
+  const { slotFrames, clientUnits, maxConnections } = planSizes(nrFrames);
+  const unitsForClients = isEntitling ? clientUnits * Math.min(maxConnections, LOCAL_CLIENTS_MAX) : 0;
   return {
     standing: [{ what: 'receive slots and reply rings', frames: nrConnections * 2 * slotFrames }],
     unit: [],
-    nrUnits: clientUnits,
+    nrUnits: clientUnits + unitsForClients,
+    ...(isEntitling ? { unitsForClients } : {}),
   };
 }
 
@@ -32,13 +39,17 @@ export function describeNbdClient(uri: string, server: string | null): NodeDescr
   return { name: uri, kind: 'block-device', needs: server === null ? [] : [server], footprint: nbdClientFootprint };
 }
 
-/** A server that is not listening, for a dry run. @param devices names of the nodes of what it exports. */
+/**
+ * A server that is not listening, for a dry run.
+ * @param devices names of the nodes of what it exports.
+ * @param nrConnections connections of strangers, and two for each client of this kernel that comes by TCP.
+ */
 export function describeNbdServer(address: string, devices: readonly string[], nrConnections: number): NodeDescription {
   return {
     name: `nbd-server:${address}`,
     kind: 'server',
     needs: devices,
-    footprint: (nrFrames) => nbdServerFootprint(nrFrames, nrConnections),
+    footprint: (nrFrames) => nbdServerFootprint(nrFrames, nrConnections, !address.startsWith('unix:')),
   };
 }
 

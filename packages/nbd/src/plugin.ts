@@ -26,6 +26,7 @@ export const nbd = definePlugin({
         name: 'nbd',
         owns: (device: BlockDevice) => device.ops instanceof NbdDevice,
         footprint: () => nbdClientFootprint(c.resolve(MEMORY).nrFrames),
+        pinBehind: (task, device, spec) => (device.ops as NbdDevice).client.pin(task, spec),
       }),
     );
     container.register(BLOCK_DRIVER, { useFactory: (c) => new NbdDriver(c) });

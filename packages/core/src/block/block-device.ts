@@ -9,10 +9,19 @@
 import { Errno, KernelError, type NegErrno } from '../base/errno.js';
 import type { MaybePromise } from '../base/maybe-promise.js';
 import { PAGE_SIZE } from '../base/size.js';
+import type { WriteoutNode } from '../mm/writeout-graph.js';
 import { Completion } from '../task/completion.js';
 import type { TaskContext } from '../task/task-context.js';
 import type { WaitParty } from '../task/wait-queue.js';
 import { BIO_OP_NAMES, Bio, BioOp } from './bio.js';
+
+/** The client's end of a device's connections, as the kernel sees it: a `LocalClient`. */
+export interface DeviceClient {
+  /** The server of this kernel it has reached, or null. */
+  readonly server: { readonly node: WriteoutNode } | null;
+  /** The device's node is in the writeout graph, with an edge to that server's. */
+  admitted(node: WriteoutNode): void;
+}
 
 /** What a driver implements. Later fields are optional and come last. */
 export interface BlockDeviceOps {
@@ -30,8 +39,8 @@ export interface BlockDeviceOps {
   /** True if completion depends on a socket. */
   readonly viaSocket: boolean;
   readonly can: { readonly flush: boolean; readonly fua: boolean; readonly discard: boolean; readonly writeZeroes: boolean };
-  /** Where its requests go, if over a socket: `127.0.0.1:10809`, `unix:/run/x`. A server of the same kernel there is a node it needs. */
-  readonly peerAddress?: string;
+  /** What the kernel's table of local connections knows it by, if it reaches a server over a socket: then that server may be this kernel's. */
+  readonly client?: DeviceClient;
   /**
    * What requests in flight wait for: `{ kind: 'reply', name: 'of nbd://…' }`. Empty if nothing is in flight, or if the device itself is what
    * works. For stall reports.

@@ -24,6 +24,8 @@ class PinnedDevice implements PinnedFile {
   constructor(
     readonly io: DeviceIo,
     readonly nrUnits: number,
+    /** Undoes what else the pin is made of, last first. */
+    private readonly undo: () => Promise<void>,
   ) {
     this.name = io.device.name;
     this.sizePages = Math.floor(io.device.sizeBytes / PAGE_SIZE);
@@ -45,23 +47,39 @@ class PinnedDevice implements PinnedFile {
 
   async release(): Promise<void> {
     this.io.release();
-    this.io.device.unhold();
+    await this.undo();
   }
 }
 
+/** Pins what is behind a device, if that is in this kernel too (M14). @returns what undoes it. */
+export type PinBehind = (task: TaskContext, device: BlockDevice, spec: PinSpec) => Promise<() => Promise<void>>;
+
 /**
- * Pins a whole block device for `spec.user`, with its bios pre-attached.
- * @throws KernelError EBUSY naming who has it, EROFS, EINVAL if it is smaller than a page, ENOMEM.
+ * Pins a whole block device for `spec.user`, with its bios pre-attached: first the device, then what is behind it.
+ * @throws KernelError EBUSY naming who has it, EROFS, EINVAL if it is smaller than a page, ENOMEM, and what `pinBehind` throws.
  */
-export async function pinBlockDevice(memory: Memory, device: BlockDevice, spec: PinSpec): Promise<PinnedFile> {
+export async function pinBlockDevice(
+  task: TaskContext,
+  memory: Memory,
+  device: BlockDevice,
+  spec: PinSpec,
+  pinBehind: PinBehind | null = null,
+): Promise<PinnedFile> {
   if (device.readOnly) throw new KernelError('EROFS', `${device.name} is read-only and cannot be pinned for ${spec.user}`);
   if (device.sizeBytes < PAGE_SIZE)
     throw new KernelError('EINVAL', `${device.name} has ${device.sizeBytes} bytes: too small to be pinned for ${spec.user}`);
-  device.hold(spec.user);
+  const isHeld = spec.isHeld ?? false;
+  if (!isHeld) device.hold(spec.user);
+  let unpinBehind: (() => Promise<void>) | undefined;
+  const undo = async (): Promise<void> => {
+    await unpinBehind?.();
+    if (!isHeld) device.unhold();
+  };
   try {
-    return new PinnedDevice(new DeviceIo(memory, device, spec.nrUnits), spec.nrUnits);
+    unpinBehind = await pinBehind?.(task, device, spec);
+    return new PinnedDevice(new DeviceIo(memory, device, spec.nrUnits), spec.nrUnits, undo);
   } catch (error) {
-    device.unhold();
+    await undo();
     throw error;
   }
 }
@@ -74,6 +92,8 @@ export interface DeviceHooksSpec {
   owns(device: BlockDevice): boolean;
   /** Memory that writeout to the device takes. */
   footprint(device: BlockDevice): NodeFootprint;
+  /** Pins what is behind the device; absent: nothing of this kernel is. */
+  readonly pinBehind?: PinBehind;
 }
 
 /** What a device that needs no memory beyond its bios declares: a RAM disk, a file. */
@@ -104,7 +124,7 @@ export function createDeviceHooks(memory: Memory, spec: DeviceHooksSpec): { swap
     swapHooks: {
       name: spec.name,
       claims,
-      swapActivate: (_task, backing, pin) => pinBlockDevice(memory, backing as BlockDevice, pin),
+      swapActivate: (task, backing, pin) => pinBlockDevice(task, memory, backing as BlockDevice, pin, spec.pinBehind ?? null),
     },
     writeoutHook: {
       name: spec.name,

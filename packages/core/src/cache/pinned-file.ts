@@ -49,6 +49,8 @@ export interface PinSpec {
   readonly user: string;
   /** Pages the user wants in flight at once; the backing may give fewer. */
   readonly nrUnits: number;
+  /** The user has the backing to itself already, as a server has what it exports: the pin does not take it. Default false. */
+  readonly isHeld?: boolean;
 }
 
 /** The two hooks a device or filesystem package registers under `SWAP_HOOKS`. */

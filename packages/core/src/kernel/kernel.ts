@@ -32,7 +32,7 @@ import { TaskContext } from '../task/task-context.js';
 import { WaitRegistry } from '../task/wait-registry.js';
 import { corePlugin } from './core-plugin.js';
 import { createKernelContainer, type DependencyContainer, resolveEach } from './di.js';
-import { LocalServers } from './local-servers.js';
+import { LocalConnections } from './local-connections.js';
 import { type MemInfo, meminfo } from './meminfo.js';
 import { orderPlugins, type Plugin } from './plugin.js';
 import { makeStallReport, type StallReport } from './stall-report.js';
@@ -99,7 +99,8 @@ export class Kernel {
   readonly scheduler: Scheduler;
   readonly random: RandomSource;
   readonly reclaim: Reclaim;
-  readonly localServers = new LocalServers();
+  /** Connections whose two ends live in this kernel, and what knows them (M16). */
+  readonly localConnections: LocalConnections;
   /** Every task of this kernel that waits now, and what for. */
   readonly waits = new WaitRegistry(() => this.clock.nowMs());
   /** Reports standstills (M22). */
@@ -134,6 +135,7 @@ export class Kernel {
     if (options.policy !== undefined || !this.container.isRegistered(RESERVE_POLICY)) {
       memory.bindPolicy(reservePolicyNamed(options.policy ?? 'composed'), clock);
     } else memory.bindPolicy(this.container.resolve(RESERVE_POLICY), clock);
+    this.localConnections = new LocalConnections({ memory, reserves: this.reserves, scheduler, task: this.task });
     const createPolicy = this.container.isRegistered(REPLACEMENT_POLICY) ? this.container.resolve(REPLACEMENT_POLICY) : twoListPolicy;
     const policy = createPolicy({ frames: memory.frames, counters: memory.counters, maySwap: () => (this.swap?.nrFreeSlots ?? 0) > 0 });
     const shrinkers = resolveEach(this.container, SHRINKER);
@@ -241,8 +243,10 @@ export class Kernel {
       footprint,
       heldBy: () => device.ops.waitsFor?.(graph.successorsOf(node).length > 0) ?? [],
     };
-    const server = device.ops.peerAddress === undefined ? null : this.localServers.find(device.ops.peerAddress);
-    await this.reserves.admit(this.task, { candidates: [{ node }], edges: server === null ? [] : [[node, server]] });
+    const { client } = device.ops;
+    const server = client?.server ?? null;
+    await this.reserves.admit(this.task, { candidates: [{ node }], edges: server === null ? [] : [[node, server.node]] });
+    client?.admitted(node);
     if (this.#devices.has(device)) this.#devices.set(device, node);
     else await this.reserves.release(node); // it was closed meanwhile
     return node;

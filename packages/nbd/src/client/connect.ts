@@ -1,5 +1,5 @@
 /** One attempt to reach an export: a socket, a handshake, and nothing left behind if either fails. */
-import { abortErrno, type AbortSignalLike, type Clock, errorFrom, KernelError } from '@tidemark/core';
+import { abortErrno, type AbortSignalLike, type Clock, errorFrom, KernelError, type LocalClient } from '@tidemark/core';
 import type { ReceiveSlot, Socket, SocketHandler, Transport } from '@tidemark/net';
 import type { NbdTarget } from '../protocol/uri.js';
 import { type ExportInfo, negotiate } from './handshake.js';
@@ -21,6 +21,8 @@ export interface ConnectParts {
   readonly clock: Clock;
   readonly target: NbdTarget;
   readonly slot: ReceiveSlot;
+  /** What its connections are known by in this kernel. */
+  readonly client: LocalClient;
   readonly timeoutMs: number;
   readonly signal?: AbortSignalLike | null;
 }
@@ -30,11 +32,11 @@ export interface ConnectParts {
  * @throws KernelError those of `Transport.connect` and of `negotiate`, ETIMEDOUT. The slot is free again when it throws.
  */
 export async function connectExport(parts: ConnectParts): Promise<Connected> {
-  const { transport, clock, target, slot, timeoutMs, signal = null } = parts;
+  const { transport, clock, target, slot, client, timeoutMs, signal = null } = parts;
   const { uri, address, exportName } = target;
   const stream = new HandshakeStream(slot, uri);
   const endsAtMs = clock.nowMs() + timeoutMs;
-  const socket = await transport.connect(address, { slot, handler: stream, timeoutMs, signal, memalloc: true });
+  const socket = await transport.connect(address, { slot, handler: stream, timeoutMs, signal, client, memalloc: true });
   const timer = clock.setTimer(Math.max(endsAtMs - clock.nowMs(), 1), () => {
     stream.fail(new KernelError('ETIMEDOUT', `${uri}: no handshake within ${timeoutMs} ms`));
   });

@@ -20,6 +20,7 @@ import {
   type Clock,
   Errno,
   KernelError,
+  type LocalClient,
   type NegErrno,
   PAGE_SIZE,
   type StandingMemory,
@@ -54,6 +55,8 @@ export interface NbdDeviceParts {
   readonly receiveMemory: StandingMemory;
   readonly headerMemory: StandingMemory;
   readonly slot: ReceiveSlot;
+  /** What its connections are known by in this kernel; closed with the device. */
+  readonly client: LocalClient;
   readonly nrUnits: number;
   /** Largest payload the kernel's plan allows. */
   readonly payloadBytes: number;
@@ -70,7 +73,7 @@ export class NbdDevice implements BlockDeviceOps, SocketHandler {
   readonly blockSizeBytes: number;
   readonly maxTransferBytes: number;
   readonly readOnly: boolean;
-  readonly peerAddress: string;
+  readonly client: LocalClient;
   readonly trusted = false;
   readonly viaSocket = true;
   readonly can: BlockDeviceOps['can'];
@@ -97,7 +100,7 @@ export class NbdDevice implements BlockDeviceOps, SocketHandler {
     this.#parts = parts;
     this.#info = info;
     this.name = parts.name;
-    this.peerAddress = connected.socket.peer;
+    this.client = parts.client;
     this.nrUnits = parts.nrUnits;
     this.blockSizeBytes = info.minBlockBytes;
     this.sizeBytes = info.sizeBytes - (info.sizeBytes % info.minBlockBytes); // the specification has a partial last block out of reach
@@ -362,6 +365,7 @@ export class NbdDevice implements BlockDeviceOps, SocketHandler {
     }
     this.#stopWatching();
     this.#failAll();
+    this.client.close();
     receiveMemory.free();
     headerMemory.free();
   }

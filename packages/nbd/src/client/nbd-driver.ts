@@ -8,7 +8,7 @@ import {
   type OpenDeviceOptions,
   type StandingMemory,
 } from '@tidemark/core';
-import { findTransport, ReceiveSlot } from '@tidemark/net';
+import { findTransport, formatAddress, ReceiveSlot } from '@tidemark/net';
 import { parseUri } from '../protocol/uri.js';
 import { connectExport } from './connect.js';
 import { NbdDevice } from './nbd-device.js';
@@ -39,19 +39,25 @@ export class NbdDriver implements BlockDriver {
   async open(url: string, options: NbdOpenOptions): Promise<BlockDeviceOps> {
     const target = parseUri(url);
     const transport = findTransport(this.container, target.address);
-    const { memory, clock, trace, task: kernelTask } = this.container.resolve(KERNEL);
+    const { memory, clock, trace, localConnections, task: kernelTask } = this.container.resolve(KERNEL);
     const { slotFrames, clientUnits: nrUnits, payloadBytes } = memory.sizes;
     const task = kernelTask.within({ name: target.uri });
     const reconnectTimeoutMs = timeLimit(options.reconnectTimeoutMs, RECONNECT_TIMEOUT_MS, 'reconnectTimeoutMs');
     const requestTimeoutMs = timeLimit(options.requestTimeoutMs, REQUEST_TIMEOUT_MS, 'requestTimeoutMs');
     const timeoutMs = timeLimit(options.timeoutMs, OPEN_TIMEOUT_MS, 'timeoutMs');
+    const client = localConnections.client({
+      name: target.uri,
+      address: formatAddress(target.address),
+      resource: target.exportName,
+      nrUnits,
+    });
     const taken: StandingMemory[] = [];
     try {
       taken.push(await memory.allocStanding(task, `${target.uri}, receive slot`, slotFrames));
       taken.push(await memory.allocStanding(task, `${target.uri}, request headers`, headerFrames(nrUnits)));
       const [receiveMemory, headerMemory] = taken;
       const slot = new ReceiveSlot(receiveMemory);
-      const connected = await connectExport({ transport, clock, target, slot, timeoutMs, signal: options.signal });
+      const connected = await connectExport({ transport, clock, target, slot, client, timeoutMs, signal: options.signal });
       return new NbdDevice(
         {
           name: target.uri,
@@ -61,16 +67,18 @@ export class NbdDriver implements BlockDriver {
           receiveMemory,
           headerMemory,
           slot,
+          client,
           nrUnits,
           payloadBytes,
           readOnly: options.readOnly ?? false,
           reconnectTimeoutMs,
           requestTimeoutMs,
-          connect: (attemptMs, signal) => connectExport({ transport, clock, target, slot, timeoutMs: attemptMs, signal }),
+          connect: (attemptMs, signal) => connectExport({ transport, clock, target, slot, client, timeoutMs: attemptMs, signal }),
         },
         connected,
       );
     } catch (error) {
+      client.close();
       for (const memoryTaken of taken) memoryTaken.free();
       throw error;
     }

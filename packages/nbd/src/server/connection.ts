@@ -1,14 +1,14 @@
 /**
- * One accepted connection: its standing memory (a receive slot and a reply ring of the same size), its handshake, its transmission, and
- * its end.
+ * One accepted connection: its memory and units (what it is allowed), its handshake, its transmission, and its end.
  *
  * It ends in one of three ways: *drained* (the client said DISC or sent its last byte, or the server closes: what was taken in is
  * answered, then the socket closes), *failed* (protocol broken, handshake too slow: closed at once), or *lost*. The memory goes back when
  * the socket is closed and the device has ended every request that points into it.
  */
-import { type Clock, KernelError, type Memory, type StandingMemory, type TaskContext, type TimerHandle } from '@tidemark/core';
+import { type Clock, KernelError, type Memory, type TimerHandle } from '@tidemark/core';
 import { type AcceptedConnection, ReceiveSlot, type Socket, type SocketHandler } from '@tidemark/net';
 import type { Export } from './export.js';
+import type { Allowance } from './guests.js';
 import { Negotiation, type NegotiationHost, type Offer } from './negotiation.js';
 import { ReplyRing } from './reply-ring.js';
 import { Transmission } from './transmission.js';
@@ -22,7 +22,6 @@ export interface ConnectionParts {
   readonly clock: Clock;
   readonly offer: Offer;
   readonly handshakeTimeoutMs: number;
-  readonly peer: string;
   /** The connection is over and its memory is back. `error` is null after an orderly end. */
   onGone(connection: ServerConnection, error: KernelError | null): void;
 }
@@ -40,32 +39,19 @@ export class ServerConnection implements AcceptedConnection, SocketHandler, Nego
   #isClosed = false;
   #error: KernelError | null = null;
 
-  private constructor(
+  constructor(
     private readonly parts: ConnectionParts,
-    private readonly receiveMemory: StandingMemory,
-    private readonly transmitMemory: StandingMemory,
+    private readonly allowed: Allowance,
   ) {
-    this.slot = new ReceiveSlot(receiveMemory);
+    const { receive, transmit } = allowed.memory;
+    this.slot = new ReceiveSlot(receive);
     this.#ring = new ReplyRing(
-      transmitMemory,
+      transmit,
       RING_ENTRIES,
       (bytes, onSent) => this.#socket?.send(bytes, onSent),
       () => this.#progress(),
     );
     this.#negotiation = new Negotiation(this, parts.offer);
-  }
-
-  /** Takes a connection's memory. @throws KernelError ENOMEM. */
-  static async create(task: TaskContext, parts: ConnectionParts): Promise<ServerConnection> {
-    const { memory, peer } = parts;
-    const receive = await memory.allocStanding(task, `nbd server, receive slot for ${peer}`, memory.sizes.slotFrames);
-    try {
-      const transmit = await memory.allocStanding(task, `nbd server, reply ring for ${peer}`, memory.sizes.slotFrames);
-      return new ServerConnection(parts, receive, transmit);
-    } catch (error) {
-      receive.free();
-      throw error;
-    }
   }
 
   get bytes(): Uint8Array {
@@ -145,6 +131,7 @@ export class ServerConnection implements AcceptedConnection, SocketHandler, Nego
       target: chosen,
       slot: this.slot,
       ring: this.#ring,
+      units: this.allowed.units,
       nrEntries: RING_ENTRIES,
       nrBios: memory.sizes.slotFrames,
       maxPayloadBytes: offer.maxPayloadBytes,
@@ -192,6 +179,7 @@ export class ServerConnection implements AcceptedConnection, SocketHandler, Nego
     this.#isClosed = true;
     this.#error ??= error;
     this.#stopHandshakeTimer();
+    this.#transmission?.close();
     this.#finish();
   }
 
@@ -202,8 +190,7 @@ export class ServerConnection implements AcceptedConnection, SocketHandler, Nego
 
   #finish(): void {
     if (this.#transmission !== null && this.#transmission.nrInFlight > 0) return;
-    this.receiveMemory.free();
-    this.transmitMemory.free();
+    this.allowed.memory.free();
     this.parts.onGone(this, this.#error);
   }
 }

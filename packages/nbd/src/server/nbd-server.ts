@@ -5,7 +5,8 @@
  *     … server.uri …
  *     await server.close();
  *
- * Its memory is two slots a connection (receive slot, reply ring), whatever clients send. Sizes follow from the kernel's plan (M5):
+ * Its memory is two slots a connection (receive slot, reply ring), whatever clients send. Clients of its own kernel that come by TCP are
+ * recognised, and have connections and units of their own (M16, guests.ts). Sizes follow from the kernel's plan (M5):
  * payloads up to `memory.sizes.payloadBytes` are advertised and accepted; a client that did not ask for block sizes may use the
  * protocol's 32 MiB, which is streamed in pieces.
  */
@@ -17,6 +18,9 @@ import {
   Completion,
   type Kernel,
   KernelError,
+  type LocalClient,
+  type LocalServer,
+  type PinSpec,
   type TaskContext,
   type WriteoutEdge,
   type WriteoutNode,
@@ -26,6 +30,7 @@ import { nbdServerFootprint } from '../footprints.js';
 import { checkExportName, formatUri } from '../protocol/uri.js';
 import { ServerConnection } from './connection.js';
 import { Export } from './export.js';
+import { Guests } from './guests.js';
 import { listReplyBytes, type Offer } from './negotiation.js';
 
 const PAGE_BYTES = 4096;
@@ -53,6 +58,7 @@ export class NbdServer {
   readonly #offer: Offer;
   readonly #devices: ReadonlySet<BlockDevice>;
   readonly #connections = new Set<ServerConnection>();
+  #guests: Guests | null = null;
   #listener: Listener | null = null;
   #unregister: () => void = () => {};
   #leaveGraph: () => Promise<void> = async () => {};
@@ -81,29 +87,16 @@ export class NbdServer {
     const { memory, clock, container } = this.#kernel;
     const address = parseAddress(this.#options.address);
     const transport = findTransport(container, address);
-    const task = this.#kernel.task.within({ name: `nbd server ${formatAddress(address)}` });
+    const name = `nbd server ${formatAddress(address)}`;
     const held: BlockDevice[] = [];
     try {
       for (const device of this.#devices) {
-        device.hold(`nbd server ${formatAddress(address)}`);
+        device.hold(name);
         held.push(device);
       }
       this.#listener = await transport.listen(address, {
         maxConnections: this.#options.maxConnections ?? memory.sizes.maxConnections,
-        memalloc: true,
-        accept: async (peer) => {
-          const connection = await ServerConnection.create(task, {
-            memory,
-            clock,
-            peer,
-            offer: this.#offer,
-            handshakeTimeoutMs: this.#options.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_MS,
-            onGone: (gone, error) => this.#gone(gone, error, peer),
-          });
-          this.#connections.add(connection);
-          if (this.#closed !== null) connection.drain();
-          return connection;
-        },
+        accept: (peer, client) => this.#accept(peer, client),
         onRefused: (error) => this.#report(error, formatAddress(address)),
       });
       await this.#admit();
@@ -113,33 +106,71 @@ export class NbdServer {
       throw error;
     }
     this.#unregister = this.#kernel.onShutdown(`nbd server ${this.uri}`, (deadlineMs) =>
-      this.close({ timeoutMs: Math.max(deadlineMs - clock.nowMs(), 0) }),
+      this.close({ timeoutMs: Math.max(deadlineMs - clock.nowMs(), 0), force: true }),
     );
   }
 
-  /** Joins the writeout graph: whoever writes out through this server needs the devices behind it. */
+  async #accept(peer: string, client: LocalClient | null): Promise<ServerConnection> {
+    if (this.#guests === null) throw new KernelError('EAGAIN', 'the server is not in the writeout graph yet'); // or no more
+    const allowed = await this.#guests.admit(peer, client);
+    const { memory, clock } = this.#kernel;
+    const connection = new ServerConnection(
+      {
+        memory,
+        clock,
+        offer: this.#offer,
+        handshakeTimeoutMs: this.#options.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_MS,
+        onGone: (gone, error) => this.#gone(gone, error, peer),
+      },
+      allowed,
+    );
+    this.#connections.add(connection);
+    if (this.#closed !== null) connection.drain();
+    return connection;
+  }
+
+  /** Joins the writeout graph: whoever writes out through this server needs the devices behind it. Connections are accepted from then on. */
   async #admit(): Promise<void> {
     const kernel = this.#kernel;
-    const { nrFrames } = kernel.memory;
-    const connections = this.#connections;
+    const { memory, localConnections } = kernel;
+    const { address } = this.#listener as Listener;
+    const rightsCross = localConnections.rightsCross && address.kind === 'tcp';
+    const footprint = (nrConnections: number) => nbdServerFootprint(memory.nrFrames, nrConnections, rightsCross);
     const node: WriteoutNode = {
-      name: `nbd-server:${formatAddress((this.#listener as Listener).address)}`,
+      name: `nbd-server:${formatAddress(address)}`,
       kind: 'server',
       footprint: {
-        ...nbdServerFootprint(nrFrames, 0),
+        ...footprint(0),
         get standing() {
-          return nbdServerFootprint(nrFrames, connections.size).standing;
+          return footprint(guests.nrConnections).standing;
         },
       },
     };
+    const server: LocalServer = { node, pin: (task, client, spec) => this.#pin(task, client, spec) };
+    const guests = new Guests({
+      memory,
+      task: kernel.task.within(node),
+      nrStrangerUnits: node.footprint.nrUnits - (node.footprint.unitsForClients ?? 0),
+      server,
+      rightsCross,
+    });
     const edges: WriteoutEdge[] = [];
     for (const device of this.#devices) edges.push([node, await kernel.writeoutNodeOf(device)]);
     await kernel.reserves.admit(kernel.task, { candidates: [{ node }], edges });
-    const forget = kernel.localServers.add(formatAddress((this.#listener as Listener).address), node);
+    const leave = localConnections.serve(formatAddress(address), server);
+    this.#guests = guests;
     this.#leaveGraph = async () => {
-      forget();
+      leave();
+      guests.close();
       await kernel.reserves.withdraw(node);
     };
+  }
+
+  async #pin(task: TaskContext, client: LocalClient, spec: PinSpec): Promise<() => Promise<void>> {
+    const { exports, defaultExport } = this.#offer;
+    const chosen = client.resource === '' ? defaultExport : exports.get(client.resource);
+    if (chosen === undefined) throw new KernelError('ENOENT', `${client.name}: there is no export ${JSON.stringify(client.resource)}`);
+    return chosen.pin(this.#kernel, task, `${spec.user} by way of ${client.name}`, spec);
   }
 
   /** URI of the default export. */
@@ -171,9 +202,18 @@ export class NbdServer {
   /**
    * Stops accepting, answers what was taken in, flushes the devices, and closes. Connections that take longer than `timeoutMs`
    * (default 5,000) are cut. Safe to call twice.
-   * @throws KernelError EIO if a device could not be flushed; the server is closed all the same.
+   * @param options with `force` it closes though clients of this kernel have exports pinned: their pins end.
+   * @throws KernelError EBUSY naming the export and who has it pinned, then nothing was changed; EIO if a device could not be flushed, then
+   * the server is closed all the same.
    */
-  close(options: { timeoutMs?: number } = {}): Promise<void> {
+  close(options: { timeoutMs?: number; force?: boolean } = {}): Promise<void> {
+    if (this.#closed === null && options.force !== true) {
+      for (const { name, pinnedBy } of this.#offer.exports.values()) {
+        if (pinnedBy.length === 0) continue;
+        const why = `export ${JSON.stringify(name)} is pinned for ${pinnedBy.join(', ')}`;
+        return Promise.reject(new KernelError('EBUSY', `the nbd server at ${this.uri} cannot be closed: ${why}`));
+      }
+    }
     this.#closed ??= this.#close(options.timeoutMs ?? CLOSE_TIMEOUT_MS);
     return this.#closed;
   }
@@ -191,6 +231,7 @@ export class NbdServer {
     const closed = this.#listener?.close();
     for (const connection of [...this.#connections]) connection.drain();
     await closed;
+    for (const each of this.#offer.exports.values()) await each.unpin();
     await this.#leaveGraph();
     const task = this.#kernel.task.withSignal(timeIsUp.signal);
     const failed: string[] = [];

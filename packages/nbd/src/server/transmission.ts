@@ -9,7 +9,7 @@
  * until the piece has ended. A READ's data come straight into its reply. A READ that is larger than the ring is answered in pieces, by
  * itself, one after the other (only clients that did not ask for block sizes send such).
  *
- * Bounds: bios, ring entries, ring bytes, slot bytes. Whatever runs out, the loop stops where it is ("blocked"), the socket is not read,
+ * Bounds: units, bios, ring entries, ring bytes, slot bytes. Whatever runs out, the loop stops where it is ("blocked"), the socket is not read,
  * and the next end or send goes on. Nothing grows.
  */
 import { type Bio, BioOp, Errno, invariant, KernelError } from '@tidemark/core';
@@ -28,6 +28,7 @@ import { BioStack } from './bio-stack.js';
 import type { Export } from './export.js';
 import type { ReplyRing } from './reply-ring.js';
 import { checkRequest } from './request-check.js';
+import type { ServerUnits, UnitWaiter } from './units.js';
 
 const PAGE_BYTES = 4096;
 /** Marks of a bio, in `bio.owner`: what to do when it ends. */
@@ -38,6 +39,8 @@ export interface TransmissionParts {
   readonly target: Export;
   readonly slot: ReceiveSlot;
   readonly ring: ReplyRing;
+  /** What bounds its work with the device, for itself or together with others. */
+  readonly units: ServerUnits;
   readonly nrEntries: number;
   readonly nrBios: number;
   /** Largest payload the server advertises, and whether this client asked. */
@@ -49,11 +52,12 @@ export interface TransmissionParts {
   fail(error: KernelError): void;
 }
 
-export class Transmission {
+export class Transmission implements UnitWaiter {
   readonly #target: Export;
   readonly #slot: ReceiveSlot;
   readonly #ring: ReplyRing;
   readonly #bios: BioStack;
+  readonly #units: ServerUnits;
   readonly #parts: TransmissionParts;
   readonly #payloadMaxBytes: number;
   /** By ring entry: parts still to end, first error, and whether a flush must follow (FUA on what the device cannot force). */
@@ -80,6 +84,7 @@ export class Transmission {
 
   constructor(parts: TransmissionParts) {
     this.#parts = parts;
+    this.#units = parts.units;
     this.#target = parts.target;
     this.#slot = parts.slot;
     this.#ring = parts.ring;
@@ -105,6 +110,16 @@ export class Transmission {
     return this.#blocked;
   }
 
+  /** There may be units again. */
+  onRoom(): void {
+    this.#parts.onProgress();
+  }
+
+  /** It takes in nothing more, and has no use for units. */
+  close(): void {
+    this.#units.leave(this);
+  }
+
   /** Takes in what the slot holds and sends what can be answered. @returns false if blocked or over. */
   receive(): boolean {
     this.#blocked = false;
@@ -119,6 +134,7 @@ export class Transmission {
   drain(): void {
     if (this.#draining) return;
     this.#draining = true;
+    this.close();
     const entry = this.#writeEntry;
     if (entry < 0) return;
     this.#writeEntry = -1;
@@ -164,6 +180,7 @@ export class Transmission {
 
   #fail(why: string): false {
     this.#failed = true;
+    this.close();
     this.#parts.fail(new KernelError('EPROTO', why));
     return false;
   }
@@ -183,7 +200,8 @@ export class Transmission {
   #startRead(high: number, low: number, offsetBytes: number, lengthBytes: number): boolean {
     const { device } = this.#target;
     const nrPieces = Math.ceil(lengthBytes / device.maxTransferBytes);
-    if (SIMPLE_REPLY_BYTES + lengthBytes > this.#ring.sizeBytes || nrPieces > this.#bios.nrBios) {
+    const nrUnits = unitsOf(lengthBytes);
+    if (SIMPLE_REPLY_BYTES + lengthBytes > this.#ring.sizeBytes || nrPieces > this.#bios.nrBios || nrUnits > this.#units.nrUnits) {
       this.#slot.consume(REQUEST_BYTES);
       this.#readLeft = lengthBytes;
       this.#readOffset = offsetBytes;
@@ -192,9 +210,10 @@ export class Transmission {
       this.#readCookieLow = low;
       return true;
     }
-    if (this.#bios.nrFree < nrPieces) return this.#block();
+    if (this.#bios.nrFree < nrPieces || !this.#units.has(nrUnits, this)) return this.#block();
     const entry = this.#admit(high, low, lengthBytes);
     if (entry < 0) return this.#block();
+    this.#units.take(nrUnits); // all, before the first piece can end and others take what is free
     const address = this.#ring.address + this.#ring.start[entry] + SIMPLE_REPLY_BYTES;
     for (let done = 0; done < lengthBytes; done += device.maxTransferBytes) {
       const piece = Math.min(device.maxTransferBytes, lengthBytes - done);
@@ -227,13 +246,14 @@ export class Transmission {
       let piece = Math.min(slot.length, this.#writeLeft);
       if (piece === 0) return false;
       if (this.#status[entry] === 0) {
-        piece = Math.min(piece, this.#target.device.maxTransferBytes);
+        piece = Math.min(piece, this.#target.device.maxTransferBytes, this.#units.nrUnits * PAGE_BYTES);
         if (piece < this.#writeLeft) piece -= (this.#writeOffset + piece) % PAGE_BYTES;
         if (piece <= 0) return false; // not yet to the end of a page: it stays in the slot
-        if (this.#bios.nrFree === 0) return this.#block();
+        if (this.#bios.nrFree === 0 || !this.#units.has(unitsOf(piece), this)) return this.#block();
         const address = slot.address + slot.start;
         slot.consume(piece);
         slot.hold();
+        this.#units.take(unitsOf(piece));
         this.#submit(Purpose.WRITE, BioOp.WRITE, entry, this.#writeOffset, address, piece, this.#writeForced);
       } else slot.consume(piece);
       this.#writeOffset += piece;
@@ -255,7 +275,9 @@ export class Transmission {
     lengthBytes: number,
     status: number,
   ): boolean {
+    const needsUnit = status === 0 && command !== Command.FLUSH;
     if (status === 0 && this.#bios.nrFree === 0) return this.#block();
+    if (needsUnit && !this.#units.has(1, this)) return this.#block();
     const entry = this.#admit(high, low, 0);
     if (entry < 0) return this.#block();
     this.#status[entry] = status;
@@ -263,6 +285,7 @@ export class Transmission {
       if (command === Command.FLUSH) this.#submitFlush(entry);
       else {
         if ((flags & CommandFlag.FUA) !== 0) this.#flushAfter[entry] = 1;
+        this.#units.take(1);
         const bio = this.#bios.take() as Bio;
         bio.start(command === Command.TRIM ? BioOp.DISCARD : BioOp.WRITE_ZEROES, offsetBytes);
         bio.lengthBytes = lengthBytes;
@@ -280,9 +303,11 @@ export class Transmission {
     if (ring.nrReserved > 0 || this.nrInFlight > 0) return this.#block();
     const header = this.#readStarted ? 0 : SIMPLE_REPLY_BYTES;
     const { maxTransferBytes } = this.#target.device;
-    const length = Math.min(this.#readLeft, maxTransferBytes, ring.sizeBytes / 2);
+    const length = Math.min(this.#readLeft, maxTransferBytes, ring.sizeBytes / 2, this.#units.nrUnits * PAGE_BYTES);
+    if (!this.#units.has(unitsOf(length), this)) return this.#block();
     const entry = ring.reserve(header + length);
     if (entry < 0) return this.#block();
+    this.#units.take(unitsOf(length));
     this.#nrPending[entry] = 1;
     this.#status[entry] = 0;
     if (header > 0) putSimpleReply(ring.view, ring.start[entry], 0, this.#readCookieHigh, this.#readCookieLow);
@@ -335,7 +360,9 @@ export class Transmission {
 
   #bioEnded(bio: Bio): void {
     const entry = bio.ownerIndex;
-    const { owner: purpose, status } = bio;
+    const { status } = bio;
+    const purpose = bio.owner as string;
+    const nrUnits = unitsOfBio(purpose, bio);
     this.#bios.put(bio);
     if (purpose === Purpose.WRITE) this.#slot.release();
     if (purpose === Purpose.READ_PIECE) this.#readPieceEnded(entry, status, bio.lengthBytes);
@@ -345,6 +372,7 @@ export class Transmission {
       if (purpose === Purpose.FLUSH && this.#target.hasFailedFlush && this.#status[entry] === 0) this.#status[entry] = -Errno.EIO;
       this.#partEnded(entry, purpose === Purpose.READ);
     }
+    if (nrUnits > 0) this.#units.give(nrUnits);
     if (!this.#inLoop) this.#parts.onProgress();
   }
 
@@ -363,4 +391,14 @@ export class Transmission {
       this.#ring.complete(entry, isRead ? SIMPLE_REPLY_BYTES : undefined);
     }
   }
+}
+
+/** Units that a piece of `lengthBytes` takes: those of its pages. */
+function unitsOf(lengthBytes: number): number {
+  return Math.ceil(lengthBytes / PAGE_BYTES);
+}
+
+/** Units that a bio takes: one for TRIM and WRITE_ZEROES, which carry no payload, and none for FLUSH. */
+function unitsOfBio(purpose: string, bio: Bio): number {
+  return purpose === Purpose.FLUSH ? 0 : purpose === Purpose.OTHER ? 1 : unitsOf(bio.lengthBytes);
 }

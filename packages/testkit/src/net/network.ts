@@ -8,9 +8,9 @@
  * Streams only: in order, no byte twice, loss is delay. Addresses are names that are known everywhere, whichever machine listens. What can
  * go wrong: `partition` (nothing arrives, nobody is told), `cut` (both ends learn of a reset), `cutAfter` (at any byte), `refuse` (an address
  * takes no connections), and the death of a machine: its peers see resets, or after `killSilently` nothing until another machine of
- * its name listens.
+ * its name listens. A kernel that connects to itself is a local edge (M16), by the names of the two ends; unix sockets have none.
  */
-import { abortErrno, definePlugin, errorFrom, KernelError, type Plugin, TRANSPORT } from '@tidemark/core';
+import { abortErrno, definePlugin, errorFrom, KernelError, type LocalConnection, type Plugin, TRANSPORT } from '@tidemark/core';
 import {
   type ConnectOptions,
   formatAddress,
@@ -53,8 +53,17 @@ export interface SimulatedConnection {
   cutAfter(direction: 'to-server' | 'to-client', nrBytes: number): void;
 }
 
+/** A connection as its listener counts it. */
+interface Arrival {
+  /** It is a client's of this kernel. */
+  recognised(): void;
+  gone(): void;
+}
+
 class ListeningAddress implements Listener {
   nrConnections = 0;
+  /** Those of no client of the listening kernel; a connection is one until it is recognised. */
+  #nrStrangers = 0;
   isClosed = false;
   #closed: Promise<void> | null = null;
   #onIdle: () => void = () => {};
@@ -66,9 +75,25 @@ class ListeningAddress implements Listener {
     readonly options: ListenOptions,
   ) {}
 
-  connectionGone(): void {
-    this.nrConnections--;
-    if (this.isClosed && this.nrConnections === 0) this.#onIdle();
+  get isFull(): boolean {
+    return this.#nrStrangers > this.options.maxConnections;
+  }
+
+  /** A connection comes. */
+  arrive(): Arrival {
+    let isStranger = true;
+    this.nrConnections++;
+    this.#nrStrangers++;
+    const recognised = (): void => {
+      if (isStranger) this.#nrStrangers--;
+      isStranger = false;
+    };
+    const gone = (): void => {
+      recognised();
+      this.nrConnections--;
+      if (this.isClosed && this.nrConnections === 0) this.#onIdle();
+    };
+    return { recognised, gone };
   }
 
   close(): Promise<void> {
@@ -202,6 +227,7 @@ export class SimulatedNetwork {
     if (signal?.aborted) return Promise.reject(errorFrom(abortErrno(signal), `connect to ${peer}: given up`));
     return new Promise((resolve, reject) => {
       let isOver = false;
+      const local = address.kind === 'tcp' ? options.client?.connecting() : undefined;
       const settle = (): boolean => {
         if (isOver) return false;
         isOver = true;
@@ -210,6 +236,7 @@ export class SimulatedNetwork {
         return true;
       };
       const fail = (error: KernelError): void => {
+        local?.over();
         if (settle()) reject(error);
       };
       const onAbort = (): void => {
@@ -228,7 +255,7 @@ export class SimulatedNetwork {
           answer(() => fail(new KernelError('ECONNREFUSED', `connect to ${peer}: nobody listens`)));
           return;
         }
-        const client = this.#join(machine, listener, peer);
+        const client = this.#join(machine, listener, peer, local);
         answer(() => {
           if (client.isGone) fail(new KernelError('ECONNRESET', `connect to ${peer}: closed at once`));
           else if (settle()) {
@@ -247,15 +274,20 @@ export class SimulatedNetwork {
   }
 
   /** Makes a connection; the server's end takes its memory meanwhile. @returns the client's end. */
-  #join(machine: Machine, listener: ListeningAddress, address: string): ConnectionSide {
+  #join(machine: Machine, listener: ListeningAddress, address: string, local: LocalConnection | undefined): ConnectionSide {
     const nr = ++this.#nrMade;
     const clientName = `${machine.name} (connection ${nr})`;
     const forget = (): void => {
       if (client.isGone && server.isGone) this.#connections.delete(connection);
     };
-    const client = new ConnectionSide(this, machine, address, forget);
+    local?.connected(clientName, address);
+    const client = new ConnectionSide(this, machine, address, () => {
+      local?.over();
+      forget();
+    });
+    const arrival = listener.arrive();
     const server = new ConnectionSide(this, listener.machine, clientName, () => {
-      listener.connectionGone();
+      arrival.gone();
       forget();
     });
     const cut = (): void => {
@@ -272,22 +304,25 @@ export class SimulatedNetwork {
       cutAfter: (direction, nrBytes) => (direction === 'to-server' ? toServer : toClient).cutAfter(nrBytes),
     };
     this.#connections.set(connection, [client, server]);
-    listener.nrConnections++;
     this.onConnection(connection);
-    void this.#accept(listener, server, clientName);
+    void this.#accept(listener, arrival, server, clientName);
     return client;
   }
 
-  async #accept(listener: ListeningAddress, side: ConnectionSide, peer: string): Promise<void> {
-    const { options } = listener;
+  async #accept(listener: ListeningAddress, arrival: Arrival, side: ConnectionSide, peer: string): Promise<void> {
+    const { options, machine } = listener;
     const address = formatAddress(listener.address);
-    if (listener.nrConnections > options.maxConnections) {
+    const table = listener.address.kind === 'tcp' ? machine.kernel?.localConnections : undefined;
+    const client = (await table?.recognise(peer, address)) ?? null;
+    if (!machine.isAlive) return;
+    if (client !== null) arrival.recognised();
+    else if (listener.isFull) {
       side.refuse();
       options.onRefused?.(new KernelError('EAGAIN', `${address} has its ${options.maxConnections} connections`));
       return;
     }
     try {
-      const accepted = await options.accept(peer);
+      const accepted = await options.accept(peer, client);
       if (!listener.machine.isAlive) return;
       if (accepted === null) side.refuse();
       else if (side.isGone || listener.isClosed) {
