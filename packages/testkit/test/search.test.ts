@@ -276,10 +276,10 @@ function distinctUpToOrder(model: SearchModel, nrRecords: number): number {
     seen.add(state.join());
     const records = Array.from({ length: nrRecords }, (_, n) => [...state.slice(1 + 2 * n, 3 + 2 * n)].join('/'));
     orbits.add([state[0], ...records.sort()].join());
-    for (const { when, then } of model.steps) {
+    for (const { when, change } of model.steps) {
       if (!when(state)) continue;
       const next = state.slice();
-      then(next);
+      change(next);
       visit(next);
     }
   };

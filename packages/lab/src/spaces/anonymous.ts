@@ -19,6 +19,7 @@
 import { Gfp } from '@tidemark/core';
 import { SearchModel, type State, type WaitSink } from '@tidemark/testkit';
 import { type Answer, type MemoryNode, ModelMemory, Source, SOURCE_MAX } from './model-memory.js';
+import { Stages } from './stages.js';
 
 /** What a mutant takes away; each is on unless said. */
 export interface AnonymousRules {
@@ -226,79 +227,45 @@ class Anonymous {
   #unit(name: string, unit: number): void {
     const [stage, metadata, map, bio] = [unit, unit + 1, unit + 2, unit + 3];
     const memory = this.#memory;
-    const step = (what: string, at: number, to: number, may: (s: State) => boolean, then: (s: State) => void): void =>
-      this.model.step(
-        `${name}: ${what}`,
-        (s) => s[stage] === at && may(s),
-        (s) => {
-          s[stage] = to;
-          then(s);
-        },
-      );
-    const takes = (what: string, at: number, node: MemoryNode, held: readonly number[], into: number): void =>
-      step(
-        what,
-        at,
-        at + 1,
-        (s) => memory.sourceFor(s, node, held) !== Source.NONE,
-        (s) => memory.take(s, node, held, into),
-      );
-    const usesDisk = (what: string, at: number): void => {
-      step(
-        `disk begins a unit to ${what}`,
-        at,
-        at + 1,
-        (s) => memory.mayBegin(s, this.#disk),
-        (s) => s[this.#disk.out]++,
-      );
-      takes(`disk takes a frame to ${what}`, at + 1, this.#disk, [bio], bio);
-      step(
-        `disk can ${what}: the completion takes a frame`,
-        at + 2,
-        at + 3,
-        (s) => memory.mayTakeOrdinary(s, Gfp.TRANSIENT | Gfp.ATOMIC),
-        (s) => {
+    const ext3 = this.#ext3;
+    const disk = this.#disk;
+    const stages = new Stages(this.model, memory, name, stage);
+    const diskDoes = (what: string, from: number): void => {
+      stages.begins(`disk begins a unit to ${what}`, from, from + 1, disk);
+      stages.takes(`disk takes a frame to ${what}`, from + 1, from + 2, disk, [bio], bio);
+      stages.step(`disk can ${what}: the completion takes a frame`, from + 2, from + 3, {
+        when: (s) => memory.mayTakeOrdinary(s, Gfp.TRANSIENT | Gfp.ATOMIC),
+        change: (s) => {
           s[memory.free]--;
           s[this.#completions]++;
         },
-      );
+      });
     };
     const diskEnds = (s: State): void => {
       s[memory.free]++;
       s[this.#completions]--;
-      memory.give(s, this.#disk, bio);
-      s[this.#disk.out]--;
+      memory.give(s, disk, bio);
+      s[disk.out]--;
     };
-    step(
-      'begins',
-      IDLE,
-      WANTS_METADATA,
-      (s) => s[this.#dirty] > 0 && memory.mayBegin(s, this.#ext3),
-      (s) => {
-        s[this.#dirty]--;
-        s[this.#ext3.out]++;
-      },
-    );
-    takes('takes a frame for the metadata page', WANTS_METADATA, this.#ext3, [metadata, map], metadata);
-    usesDisk('read', WANTS_READ);
-    step('has its metadata', COMPLETING_READ, WANTS_MAP, () => true, diskEnds);
-    takes('takes a frame for the map', WANTS_MAP, this.#ext3, [metadata, map], map);
-    usesDisk('write', WANTS_WRITE);
-    this.model.progress(
-      `${name}: ends`,
-      (s) => s[stage] === COMPLETING_WRITE,
-      (s) => {
-        s[stage] = IDLE;
+    stages.begins('begins', IDLE, WANTS_METADATA, ext3, { when: (s) => s[this.#dirty] > 0, change: (s) => s[this.#dirty]-- });
+    stages.takes('takes a frame for the metadata page', WANTS_METADATA, WANTS_READ, ext3, [metadata, map], metadata);
+    diskDoes('read', WANTS_READ);
+    stages.step('has its metadata', COMPLETING_READ, WANTS_MAP, { change: diskEnds });
+    stages.takes('takes a frame for the map', WANTS_MAP, WANTS_WRITE, ext3, [metadata, map], map);
+    diskDoes('write', WANTS_WRITE);
+    stages.step('ends', COMPLETING_WRITE, IDLE, {
+      kind: 'progress',
+      change: (s) => {
         diskEnds(s);
-        memory.give(s, this.#ext3, map);
+        memory.give(s, ext3, map);
         if (s[metadata] === Source.FREE) {
           s[metadata] = Source.NONE;
           s[this.#clean]++; // ordinary memory: it may stay as cache
-        } else memory.give(s, this.#ext3, metadata);
-        s[this.#ext3.out]--;
+        } else memory.give(s, ext3, metadata);
+        s[ext3.out]--;
         s[this.#clean]++;
       },
-    );
+    });
   }
 
   #nrFrames(s: State): number {

@@ -12,6 +12,7 @@
  */
 import { SearchModel, type State, type WaitSink } from '@tidemark/testkit';
 import { type Answer, type MemoryNode, ModelMemory, Source, SOURCE_MAX } from './model-memory.js';
+import { Stages } from './stages.js';
 
 /** What a mutant takes away; each is on unless said. */
 export interface HandOffRules {
@@ -134,102 +135,50 @@ class HandOffSpace {
   #reclaimer(n: number): void {
     const at = this.#reclaimers[n];
     const [first, second, bio] = [at + 1, at + 2, at + 3];
-    const { model } = this;
     const memory = this.#memory;
     const swap = this.#swap;
     const disk = this.#disk;
-    const step = (what: string, from: number, to: number, may: (s: State) => boolean, then: (s: State) => void): void =>
-      model.step(
-        `reclaimer ${n} ${what}`,
-        (s) => s[at] === from && may(s),
-        (s) => {
-          s[at] = to;
-          then(s);
-        },
-      );
-    const takes = (what: string, from: number, node: MemoryNode, held: readonly number[], into: number): void =>
-      step(
-        `takes ${what}`,
-        from,
-        from + 1,
-        (s) => memory.sourceFor(s, node, held) !== Source.NONE,
-        (s) => memory.take(s, node, held, into),
-      );
+    const stages = new Stages(this.model, memory, `reclaimer ${n}`, at);
     const somebodyWaits = (s: State): boolean => this.#reclaimers.some((r) => s[r] === WAITS_UNIT);
-    const mayBegin = (s: State): boolean => memory.mayBegin(s, swap) && !somebodyWaits(s);
-    step(
-      'begins a unit of swap',
-      READY,
-      TAKES_FIRST,
-      (s) => s[this.#dirty] > 0 && mayBegin(s),
-      (s) => {
-        s[this.#dirty]--;
-        s[swap.out]++;
-      },
-    );
-    step(
-      'waits for a unit of swap',
-      READY,
-      WAITS_UNIT,
-      (s) => s[this.#dirty] > 0 && !mayBegin(s),
-      () => {},
-    );
-    if (n === 1) {
-      step(
-        'gives up',
-        WAITS_UNIT,
-        GONE,
-        () => true,
-        () => {},
-      );
-    }
-    takes('a first frame', TAKES_FIRST, swap, [first, second], first);
-    takes('a second frame', TAKES_SECOND, swap, [first, second], second);
-    step(
-      'begins a unit of the disk',
-      WANTS_DISK,
-      WANTS_BIO,
-      (s) => memory.mayBegin(s, disk),
-      (s) => s[disk.out]++,
-    );
-    takes('a frame for the bio', WANTS_BIO, disk, [bio], bio);
-    step(
-      'has its page written',
-      WRITING,
-      WRITTEN,
-      () => true,
-      (s) => {
+    const hasWork = (s: State): boolean => s[this.#dirty] > 0;
+    stages.begins('begins a unit of swap', READY, TAKES_FIRST, swap, {
+      when: (s) => hasWork(s) && !somebodyWaits(s),
+      change: (s) => s[this.#dirty]--,
+    });
+    stages.step('waits for a unit of swap', READY, WAITS_UNIT, {
+      when: (s) => hasWork(s) && (somebodyWaits(s) || !memory.mayBegin(s, swap)),
+    });
+    if (n === 1) stages.step('gives up', WAITS_UNIT, GONE);
+    stages.takes('takes a first frame', TAKES_FIRST, TAKES_SECOND, swap, [first, second], first);
+    stages.takes('takes a second frame', TAKES_SECOND, WANTS_DISK, swap, [first, second], second);
+    stages.begins('begins a unit of the disk', WANTS_DISK, WANTS_BIO, disk);
+    stages.takes('takes a frame for the bio', WANTS_BIO, WRITING, disk, [bio], bio);
+    stages.step('has its page written', WRITING, WRITTEN, {
+      change: (s) => {
         this.#free(s, disk, bio);
         s[disk.out]--;
         this.#serve(s);
       },
-    );
-    const ends = (s: State): void => {
-      this.#free(s, swap, first);
-      this.#keep(s, second);
-      s[this.#clean]++; // its page
-      s[swap.out]--;
-      s[at] = READY;
-      if (this.#rules.wakes) this.#beginWaiting(s);
-      this.#serve(s);
-    };
-    if (this.#rules.freesFirst) {
-      model.progress(`reclaimer ${n} ends its unit`, (s) => s[at] === WRITTEN, ends);
-    } else {
-      step(
-        'has its first frame uncharged',
-        WRITTEN,
-        UNCHARGED,
-        () => true,
-        (s) => {
-          if (s[first] === Source.ACCOUNT) {
-            s[swap.usage]--;
-            s[first] = Source.FREE;
-          }
-        },
-      );
-      model.progress(`reclaimer ${n} ends its unit`, (s) => s[at] === UNCHARGED, ends);
+    });
+    if (!this.#rules.freesFirst) {
+      const change = (s: State): void => {
+        if (s[first] !== Source.ACCOUNT) return;
+        s[swap.usage]--;
+        s[first] = Source.FREE;
+      };
+      stages.step('has its first frame uncharged', WRITTEN, UNCHARGED, { change });
     }
+    stages.step('ends its unit', this.#rules.freesFirst ? WRITTEN : UNCHARGED, READY, {
+      kind: 'progress',
+      change: (s) => {
+        this.#free(s, swap, first);
+        this.#keep(s, second);
+        s[this.#clean]++; // its page
+        s[swap.out]--;
+        if (this.#rules.wakes) this.#beginWaiting(s);
+        this.#serve(s);
+      },
+    });
   }
 
   /** The unit that ended is the next one's before anybody looks. */
@@ -265,47 +214,37 @@ class HandOffSpace {
 
   #reader(n: number): void {
     const at = this.#readers[n];
-    const { model } = this;
     const memory = this.#memory;
-    const isFirst = (s: State): boolean => s[this.#queue[0]] === n + 1;
-    const takes = (s: State): void => {
-      if (s[this.#queue[0]] !== 0 && !isFirst(s)) s[this.#passed] = 1;
+    const stages = new Stages(this.model, memory, `reader ${n}`, at);
+    const wants = (s: State): boolean => s[at + 1] < ROUNDS;
+    const noteOrder = (s: State): void => {
+      const oldest = s[this.#queue[0]];
+      if (oldest !== 0 && oldest !== n + 1) s[this.#passed] = 1;
       this.#leave(s, n);
-      s[at] = HOLDS;
-      s[memory.free]--;
     };
-    model.step(`reader ${n} takes a frame`, (s) => s[at] === WANTS && s[at + 1] < ROUNDS && memory.mayTakeOrdinary(s), takes);
-    model.step(
-      `reader ${n} waits for a frame`,
-      (s) => s[at] === WANTS && s[at + 1] < ROUNDS && !memory.mayTakeOrdinary(s),
-      (s) => {
-        s[at] = QUEUED;
+    stages.takesOrdinary('takes a frame', WANTS, HOLDS, { when: wants, change: noteOrder });
+    stages.step('waits for a frame', WANTS, QUEUED, {
+      when: (s) => wants(s) && !memory.mayTakeOrdinary(s),
+      change: (s) => {
         s[this.#queue[s[this.#queue[0]] === 0 ? 0 : 1]] = n + 1;
       },
-    );
-    if (!this.#rules.handsOn)
-      model.step(`reader ${n} looks again and takes a frame`, (s) => s[at] === QUEUED && memory.mayTakeOrdinary(s), takes);
+    });
+    if (!this.#rules.handsOn) stages.takesOrdinary('looks again and takes a frame', QUEUED, HOLDS, { change: noteOrder });
     if (n === 1) {
-      model.step(
-        `reader ${n} gives up`,
-        (s) => s[at] === QUEUED,
-        (s) => {
-          s[at] = LEFT;
-          if (!this.#rules.leavesQueue) return;
-          this.#leave(s, n);
-          this.#serve(s);
-        },
-      );
+      const change = (s: State): void => {
+        if (!this.#rules.leavesQueue) return;
+        this.#leave(s, n);
+        this.#serve(s);
+      };
+      stages.step('gives up', QUEUED, LEFT, { change });
     }
-    model.progress(
-      `reader ${n} makes its page dirty`,
-      (s) => s[at] === HOLDS,
-      (s) => {
-        s[at] = WANTS;
+    stages.step('makes its page dirty', HOLDS, WANTS, {
+      kind: 'progress',
+      change: (s) => {
         s[at + 1]++;
         s[this.#dirty]++;
       },
-    );
+    });
   }
 
   #leave(s: State, reader: number): void {

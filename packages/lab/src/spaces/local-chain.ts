@@ -19,6 +19,7 @@
  */
 import { SearchModel, type State, type WaitSink } from '@tidemark/testkit';
 import { type Answer, type MemoryNode, ModelMemory, Source, SOURCE_MAX } from './model-memory.js';
+import { Stages } from './stages.js';
 
 /** What a mutant takes away; each is on unless said. */
 export interface LocalChainRules {
@@ -142,12 +143,12 @@ class LocalChain {
 
   /** A task that dirties pages of the client, one after the other. */
   #writer(): void {
-    const free = this.#memory.free;
+    const memory = this.#memory;
     this.model.progress(
       'writer takes a page and makes it dirty',
-      (s) => s[this.#pagesLeft] > 0 && this.#memory.mayTakeOrdinary(s),
+      (s) => s[this.#pagesLeft] > 0 && memory.mayTakeOrdinary(s),
       (s) => {
-        s[free]--;
+        s[memory.free]--;
         s[this.#dirty]++;
         s[this.#pagesLeft]--;
       },
@@ -158,207 +159,116 @@ class LocalChain {
   #write(name: string, write: number): void {
     const [stage, call, request, page, map] = [write, write + 1, write + 2, write + 3, write + 4];
     const memory = this.#memory;
-    const step = (what: string, at: number, to: number, may: (s: State) => boolean, then: (s: State) => void): void =>
-      this.model.step(
-        `${name}: ${what}`,
-        (s) => s[stage] === at && may(s),
-        (s) => {
-          s[stage] = to;
-          then(s);
-        },
-      );
-    const takes = (what: string, at: number, to: number, node: MemoryNode, held: readonly number[], into: number): void => {
-      const isStranger = node === this.#server && !this.#isEntitled;
-      const may = isStranger ? (s: State) => memory.mayTakeOrdinary(s) : (s: State) => memory.sourceFor(s, node, held) !== Source.NONE;
-      step(what, at, to, may, (s) => memory.take(s, node, held, into));
+    const [client, server, ext3] = [this.#client, this.#server, this.#ext3];
+    const stages = new Stages(this.model, memory, name, stage);
+    const serverTakes = (what: string, from: number, to: number, into: number): void => {
+      if (this.#isEntitled) stages.takes(what, from, to, server, [request, page], into);
+      else {
+        const change = (s: State): void => {
+          s[into] = Source.FREE;
+        };
+        stages.takesOrdinary(what, from, to, { change });
+      }
     };
-    step(
-      'client begins a unit',
-      IDLE,
-      CALLING,
-      (s) => s[this.#dirty] > 0 && memory.mayBegin(s, this.#client),
-      (s) => {
-        s[this.#dirty]--;
-        s[this.#client.out]++;
-      },
-    );
-    takes('client takes a frame for the call', CALLING, SENT, this.#client, [call], call);
-    step(
-      'server begins a unit',
-      SENT,
-      ASKED,
-      (s) => memory.mayBegin(s, this.#server),
-      (s) => s[this.#server.out]++,
-    );
-    takes('server takes a frame for the request', ASKED, PAGING, this.#server, [request, page], request);
-    takes('server takes a frame for the page', PAGING, OPERATING, this.#server, [request, page], page);
-    step(
-      'server gets a ticket of ext3',
-      OPERATING,
-      LOCKING,
-      (s) => memory.mayBegin(s, this.#ext3),
-      (s) => s[this.#ext3.out]++,
-    );
-    step(
-      'server takes the inode lock',
-      LOCKING,
-      COPYING,
-      (s) => s[this.#lock] === UNLOCKED,
-      (s) => {
+    stages.begins('client begins a unit', IDLE, CALLING, client, { when: (s) => s[this.#dirty] > 0, change: (s) => s[this.#dirty]-- });
+    stages.takes('client takes a frame for the call', CALLING, SENT, client, [call], call);
+    stages.begins('server begins a unit', SENT, ASKED, server);
+    serverTakes('server takes a frame for the request', ASKED, PAGING, request);
+    serverTakes('server takes a frame for the page', PAGING, OPERATING, page);
+    stages.begins('server gets a ticket of ext3', OPERATING, LOCKING, ext3);
+    stages.step('server takes the inode lock', LOCKING, COPYING, {
+      when: (s) => s[this.#lock] === UNLOCKED,
+      change: (s) => {
         s[this.#lock] = BY_SERVER;
       },
-    );
-    step(
-      'server has copied and replies',
-      COPYING,
-      UNSTABLE,
-      () => true,
-      (s) => {
+    });
+    stages.step('server has copied and replies', COPYING, UNSTABLE, {
+      change: (s) => {
         s[this.#lock] = UNLOCKED;
-        s[this.#ext3.out]--;
-        memory.give(s, this.#server, request);
+        s[ext3.out]--;
+        memory.give(s, server, request);
       },
-    );
-    step(
-      'ext3 begins a unit',
-      FLUSHING,
-      MAPPING,
-      (s) => memory.mayBegin(s, this.#ext3),
-      (s) => s[this.#ext3.out]++,
-    );
-    takes('ext3 takes a frame for the map', MAPPING, WRITING, this.#ext3, [map], map);
-    step(
-      'disk has written',
-      WRITING,
-      STABLE,
-      () => true,
-      (s) => {
-        memory.give(s, this.#ext3, map);
-        s[this.#ext3.out]--;
+    });
+    stages.begins('ext3 begins a unit', FLUSHING, MAPPING, ext3);
+    stages.takes('ext3 takes a frame for the map', MAPPING, WRITING, ext3, [map], map);
+    stages.step('disk has written', WRITING, STABLE, {
+      change: (s) => {
+        memory.give(s, ext3, map);
+        s[ext3.out]--;
       },
-    );
+    });
   }
 
   /** COMMIT: one at a time, for all pages that are UNSTABLE when it gets to the server. */
   #commits(): void {
-    const { model } = this;
     const memory = this.#memory;
-    const some = (s: State, first: number, last: number): boolean => this.#writes.some((w) => s[w] >= first && s[w] <= last);
-    model.step(
-      'client sends COMMIT',
-      (s) => s[this.#commit] === COMMIT_IDLE && some(s, UNSTABLE, UNSTABLE),
-      (s) => {
-        s[this.#commit] = COMMIT_SENT;
-      },
-    );
-    model.step(
-      'server takes up COMMIT',
-      (s) => s[this.#commit] === COMMIT_SENT && (!this.#commitIsUnit || memory.mayBegin(s, this.#server)),
-      (s) => {
-        s[this.#commit] = COMMIT_RUNS;
+    const stages = new Stages(this.model, memory, 'COMMIT', this.#commit);
+    const isAny = (s: State, first: number, last: number): boolean => this.#writes.some((w) => s[w] >= first && s[w] <= last);
+    stages.step('client sends it', COMMIT_IDLE, COMMIT_SENT, { when: (s) => isAny(s, UNSTABLE, UNSTABLE) });
+    stages.step('server takes it up', COMMIT_SENT, COMMIT_RUNS, {
+      when: (s) => !this.#commitIsUnit || memory.mayBegin(s, this.#server),
+      change: (s) => {
         if (this.#commitIsUnit) s[this.#server.out]++;
         for (const w of this.#writes) if (s[w] === UNSTABLE) s[w] = FLUSHING;
       },
-    );
-    model.progress(
-      'server replies to COMMIT',
-      (s) => s[this.#commit] === COMMIT_RUNS && !some(s, FLUSHING, WRITING),
-      (s) => {
-        s[this.#commit] = COMMIT_IDLE;
+    });
+    stages.step('server replies', COMMIT_RUNS, COMMIT_IDLE, {
+      kind: 'progress',
+      when: (s) => !isAny(s, FLUSHING, WRITING),
+      change: (s) => {
         if (this.#commitIsUnit) s[this.#server.out]--;
-        for (const w of this.#writes) {
-          if (s[w] !== STABLE) continue;
-          s[w] = IDLE;
-          memory.give(s, this.#server, w + 3);
-          s[this.#server.out]--;
-          memory.give(s, this.#client, w + 1);
-          s[this.#client.out]--;
-          s[memory.free]++; // the client's page is clean: it goes at once
-        }
+        for (const w of this.#writes) if (s[w] === STABLE) this.#endWrite(s, w);
       },
-    );
+    });
+  }
+
+  /** The units of a page end in client and server; the client's page is clean, and goes. */
+  #endWrite(s: State, write: number): void {
+    const memory = this.#memory;
+    s[write] = IDLE;
+    memory.give(s, this.#server, write + 3);
+    s[this.#server.out]--;
+    memory.give(s, this.#client, write + 1);
+    s[this.#client.out]--;
+    s[memory.free]++;
   }
 
   /** A task on the server's side that writes one page of the same file, and that page's writeout. */
   #localWriter(pageBeforeLock: boolean): void {
     const memory = this.#memory;
     const ext3 = this.#ext3;
-    const step = (what: string, at: number, to: number, may: (s: State) => boolean, then: (s: State) => void): void =>
-      this.model.step(
-        `local writer: ${what}`,
-        (s) => s[this.#local] === at && may(s),
-        (s) => {
-          s[this.#local] = to;
-          then(s);
-        },
-      );
-    const takesPage = (at: number, to: number): void =>
-      step(
-        'takes a page',
-        at,
-        to,
-        (s) => memory.mayTakeOrdinary(s),
-        (s) => s[memory.free]--,
-      );
+    const stages = new Stages(this.model, memory, 'local writer', this.#local);
     const locks = (to: number): void =>
-      step(
-        'takes the inode lock',
-        WANTS_LOCK,
-        to,
-        (s) => s[this.#lock] === UNLOCKED,
-        (s) => {
+      stages.step('takes the inode lock', WANTS_LOCK, to, {
+        when: (s) => s[this.#lock] === UNLOCKED,
+        change: (s) => {
           s[this.#lock] = BY_WRITER;
         },
-      );
+      });
     if (pageBeforeLock) {
-      takesPage(WANTS_PAGE, WANTS_TICKET);
-      step(
-        'gets a ticket of ext3',
-        WANTS_TICKET,
-        WANTS_LOCK,
-        (s) => memory.mayBegin(s, ext3),
-        (s) => s[ext3.out]++,
-      );
+      stages.takesOrdinary('takes a page', WANTS_PAGE, WANTS_TICKET);
+      stages.begins('gets a ticket of ext3', WANTS_TICKET, WANTS_LOCK, ext3);
       locks(IN_LOCK);
     } else {
       locks(LOCKED_WANTS_PAGE);
-      takesPage(LOCKED_WANTS_PAGE, IN_LOCK);
+      stages.takesOrdinary('takes a page', LOCKED_WANTS_PAGE, IN_LOCK);
     }
-    step(
-      'has copied',
-      IN_LOCK,
-      DIRTY,
-      () => true,
-      (s) => {
+    stages.step('has copied', IN_LOCK, DIRTY, {
+      change: (s) => {
         s[this.#lock] = UNLOCKED;
         if (pageBeforeLock) s[ext3.out]--;
       },
-    );
-    step(
-      'ext3 begins a unit for its page',
-      DIRTY,
-      WANTS_MAP,
-      (s) => memory.mayBegin(s, ext3),
-      (s) => s[ext3.out]++,
-    );
-    step(
-      'ext3 takes a frame for its map',
-      WANTS_MAP,
-      IN_WRITEBACK,
-      (s) => memory.sourceFor(s, ext3, [this.#localMap]) !== Source.NONE,
-      (s) => memory.take(s, ext3, [this.#localMap], this.#localMap),
-    );
-    step(
-      'disk has written its page',
-      IN_WRITEBACK,
-      FINISHED,
-      () => true,
-      (s) => {
+    });
+    stages.begins('ext3 begins a unit for its page', DIRTY, WANTS_MAP, ext3);
+    stages.takes('ext3 takes a frame for its map', WANTS_MAP, IN_WRITEBACK, ext3, [this.#localMap], this.#localMap);
+    stages.step('disk has written its page', IN_WRITEBACK, FINISHED, {
+      kind: 'progress',
+      change: (s) => {
         memory.give(s, ext3, this.#localMap);
         s[ext3.out]--;
         s[memory.free]++;
       },
-    );
+    });
   }
 
   #localHoldsPage(s: State): boolean {

@@ -2,7 +2,7 @@
  * A model: nodes written as an explicit state machine with declared state, for the exhaustive search (`search.ts`).
  *
  * A state is a vector of cells, each a number from 0 to its declared maximum. What can happen is a list of guarded steps: `when` says in
- * which states, `then` changes the vector. Nothing else is remembered between steps, which is what makes a state something that can be
+ * which states, `change` changes the vector. Nothing else is remembered between steps, which is what makes a state something that can be
  * compared, kept and come back to; an async function is nothing of the kind.
  *
  *     const model = new SearchModel('one lock', { pages: 0, tasks: 2, layers: 1, needFrames: 0 });
@@ -30,7 +30,7 @@ export interface ModelStep {
   readonly name: string;
   readonly kind: StepKind;
   when(state: State): boolean;
-  then(state: State): void;
+  change(state: State): void;
 }
 
 /** Something that holds in every state that can be reached. */
@@ -124,18 +124,18 @@ export class SearchModel {
   }
 
   /** Declares a step of kind `step`. */
-  step(name: string, when: (state: State) => boolean, then: (state: State) => void): void {
-    this.#add({ name, kind: 'step', when, then });
+  step(name: string, when: (state: State) => boolean, change: (state: State) => void): void {
+    this.#add({ name, kind: 'step', when, change });
   }
 
   /** Declares a step of kind `progress`. */
-  progress(name: string, when: (state: State) => boolean, then: (state: State) => void): void {
-    this.#add({ name, kind: 'progress', when, then });
+  progress(name: string, when: (state: State) => boolean, change: (state: State) => void): void {
+    this.#add({ name, kind: 'progress', when, change });
   }
 
   /** Declares a step of kind `timer`. */
-  timer(name: string, when: (state: State) => boolean, then: (state: State) => void): void {
-    this.#add({ name, kind: 'timer', when, then });
+  timer(name: string, when: (state: State) => boolean, change: (state: State) => void): void {
+    this.#add({ name, kind: 'timer', when, change });
   }
 
   /** Declares what holds in every state. A state that breaks it is reported and not gone on from. */

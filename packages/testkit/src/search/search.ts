@@ -88,7 +88,7 @@ export function replay(model: SearchModel, path: readonly string[]): State[] {
     const step = model.steps.find((candidate) => candidate.name === name);
     if (step === undefined || !step.when(set.next))
       throw new KernelError('EINVAL', `model ${model.name}: step ${states.length} of the path, ${name}, is not possible`);
-    step.then(set.next);
+    step.change(set.next);
     states.push(normalize(model, set.next).slice());
   }
   return states;
@@ -154,7 +154,7 @@ class Search {
         if (!isLoaded) set.load(from);
         isLoaded = !steps[step].when(set.next);
         if (isLoaded) continue;
-        steps[step].then(set.next);
+        steps[step].change(set.next);
         const to = this.#enter(from, step);
         if (to !== from) graph.addEdge(to, step);
       }
