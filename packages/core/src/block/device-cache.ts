@@ -3,9 +3,10 @@
  * `WRITEOUT_HOOK` of the package the device belongs to.
  */
 import { errorFrom, KernelError, type NegErrno } from '../base/errno.js';
-import type { MaybePromise } from '../base/maybe-promise.js';
+import { andThen, type MaybePromise } from '../base/maybe-promise.js';
 import { PAGE_SIZE } from '../base/size.js';
 import type { AddressSpaceOperations } from '../cache/address-space-operations.js';
+import type { ErrorCursor } from '../cache/error-sequence.js';
 import { PageCache, type PageCacheParts } from '../cache/page-cache.js';
 import type { WriteoutHook } from '../cache/pinned-file.js';
 import type { Pfn } from '../mm/arena.js';
@@ -31,6 +32,10 @@ class DeviceOperations implements AddressSpaceOperations {
 
   readFolio(task: TaskContext, index: number, pfn: Pfn): MaybePromise<0 | NegErrno> {
     return this.io.read(task, index * PAGE_SIZE, Uint32Array.of(pfn), 0, 1);
+  }
+
+  readahead(task: TaskContext, index: number, pfns: Uint32Array, from: number, count: number): MaybePromise<0 | NegErrno> {
+    return this.io.read(task, index * PAGE_SIZE, pfns, from, count);
   }
 
   writepages(task: TaskContext, index: number, pfns: Uint32Array, from: number, count: number): MaybePromise<0 | NegErrno> {
@@ -100,19 +105,45 @@ export class DeviceCache {
   read(offsetBytes: number, target: Uint8Array): MaybePromise<number> {
     this.#check(offsetBytes, 'read');
     const got = this.#pages.read(this.#task, offsetBytes, target);
-    return typeof got === 'number' ? this.#unwrap(got, 'read') : got.then((bytes) => this.#unwrap(bytes, 'read'));
+    if (got === target.length) return got;
+    return this.#readRest(offsetBytes, target, got);
+  }
+
+  /** What stopped early has met the end, or a page that cannot be read: then the next call says why. */
+  #readRest(offsetBytes: number, target: Uint8Array, first: MaybePromise<number>): MaybePromise<number> {
+    const wanted = Math.max(Math.min(target.length, this.sizeBytes - offsetBytes), 0);
+    const whole = (got: number): MaybePromise<number> => {
+      if (this.#unwrap(got, 'read') >= wanted) return got;
+      const rest = this.#pages.read(this.#task, offsetBytes + got, target.subarray(got));
+      const add = (more: number): MaybePromise<number> => whole(got + this.#unwrap(more, 'read'));
+      return andThen(rest, add);
+    };
+    return andThen(first, whole);
   }
 
   /** Writes to the cache. @throws KernelError EINVAL, ENOSPC past the end, EROFS, EIO, ENOMEM. */
   async write(offsetBytes: number, source: Uint8Array): Promise<number> {
     this.#check(offsetBytes, 'write');
     if (this.#device.readOnly) throw new KernelError('EROFS', `write ${this.#device.name}: it is read-only`);
-    return this.#unwrap(await this.#pages.write(this.#task, offsetBytes, source), 'write');
+    const wanted = Math.min(source.length, Math.max(this.sizeBytes - offsetBytes, 1));
+    for (let done = 0; ; ) {
+      done += this.#unwrap(await this.#pages.write(this.#task, offsetBytes + done, done === 0 ? source : source.subarray(done)), 'write');
+      if (done >= wanted) return done;
+    }
   }
 
-  /** Writes what is dirty and makes it durable. @throws KernelError EIO and the like, once for each failure. */
-  async sync(): Promise<void> {
-    this.#unwrap(await this.#pages.sync(this.#task), 'sync');
+  /** For one of several users: hears of each loss once, by `sync`. */
+  errorCursor(): ErrorCursor {
+    return this.#pages.errorCursor();
+  }
+
+  /**
+   * Writes what is dirty and makes it durable.
+   * @param cursor of the user who asks. Default: one for all who have none.
+   * @throws KernelError EIO and the like, for a loss that this user has not heard of.
+   */
+  async sync(cursor?: ErrorCursor): Promise<void> {
+    this.#unwrap(await this.#pages.sync(this.#task, cursor), 'sync');
   }
 
   /** Syncs and gives the memory back; twice is fine. @throws KernelError if writing failed; the memory is given back all the same. */

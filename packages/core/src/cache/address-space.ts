@@ -11,7 +11,6 @@
 import { KernelError } from '../base/errno.js';
 import type { Pfn } from '../mm/arena.js';
 import type { Cell } from '../mm/cell.js';
-import type { WriteoutNode } from '../mm/writeout-graph.js';
 
 /** Most spaces at once. */
 const MAX_SPACES = 65_536;
@@ -32,16 +31,8 @@ export interface AddressSpace {
    * one; the shadow then goes into the slot's cell). Must not allocate, wait or fail. The caller frees the frame.
    */
   evict(pfn: Pfn, shadow: Cell): void;
-  /** True while pages of it are under writeback. */
-  readonly isBeingWritten?: boolean;
-  /** The node of the writeout graph that dirty pages are written through; null if it has none yet. */
-  writesThrough?(): WriteoutNode | null;
-  /**
-   * Starts writing dirty pages out, some of the oldest. Never waits, never allocates beyond the writer's ticket.
-   * @param mayWrite asked of each page; those for which it says no are left alone (M11). Default: all may.
-   * @returns pages started.
-   */
-  startWriteback?(nrPages: number, mayWrite?: MayWrite): number;
+  /** Asked before a clean page flagged `PG.PRIVATE` is evicted (M18, row 9). Must not allocate, wait or throw. Absent: it may be. */
+  mayEvict?(pfn: Pfn): boolean;
 }
 
 /** The spaces of one kernel, by id. Id 0 is nobody. */

@@ -17,6 +17,9 @@ import { TracePoints } from '../base/trace.js';
 import { BlockDevice, type BlockDeviceOps, type OpenDeviceOptions } from '../block/block-device.js';
 import { DeviceCache } from '../block/device-cache.js';
 import { AddressSpaceTable } from '../cache/address-space.js';
+import { hardDirtyLimits } from '../cache/dirty-throttle.js';
+import type { PageCacheParts } from '../cache/page-cache.js';
+import { Writeback } from '../cache/writeback.js';
 import type { SwapHooks, WriteoutHook } from '../cache/pinned-file.js';
 import { Memory } from '../mm/memory.js';
 import { type ReservePolicyName, reservePolicyNamed } from '../mm/policy/named.js';
@@ -30,6 +33,10 @@ import { AbortSource } from '../task/abort.js';
 import type { Clock, RandomSource, Scheduler } from '../task/clock.js';
 import { TaskContext } from '../task/task-context.js';
 import { WaitRegistry } from '../task/wait-registry.js';
+import type { MountOptions } from '../vfs/file-system.js';
+import type { FsFace } from '../vfs/fs-face.js';
+import type { MountInfo } from '../vfs/mounts.js';
+import { Vfs } from '../vfs/vfs.js';
 import { corePlugin } from './core-plugin.js';
 import { createKernelContainer, type DependencyContainer, resolveEach } from './di.js';
 import { LocalConnections } from './local-connections.js';
@@ -40,9 +47,12 @@ import type { SwapAreaInfo, SwapOnOptions, SwapSubsystem } from './swap-subsyste
 import {
   BLOCK_DRIVER,
   CLOCK,
+  FILE_SYSTEM,
+  FS_FACE,
   KERNEL,
   MEMORY,
   RANDOM,
+  DIRTY_THROTTLE,
   RECLAIM_RULE,
   REPLACEMENT_POLICY,
   RESERVE_POLICY,
@@ -99,6 +109,11 @@ export class Kernel {
   readonly scheduler: Scheduler;
   readonly random: RandomSource;
   readonly reclaim: Reclaim;
+  /** Flushers, dirty limits and throttling. */
+  readonly writeback: Writeback;
+  /** Every mounted filesystem as one tree; `fs` is its face for programs. */
+  readonly vfs: Vfs;
+  #fs: FsFace | null = null;
   /** Connections whose two ends live in this kernel, and what knows them (M16). */
   readonly localConnections: LocalConnections;
   /** Every task of this kernel that waits now, and what for. */
@@ -138,10 +153,31 @@ export class Kernel {
     this.localConnections = new LocalConnections({ memory, reserves: this.reserves, scheduler, task: this.task });
     const createPolicy = this.container.isRegistered(REPLACEMENT_POLICY) ? this.container.resolve(REPLACEMENT_POLICY) : twoListPolicy;
     const policy = createPolicy({ frames: memory.frames, counters: memory.counters, maySwap: () => (this.swap?.nrFreeSlots ?? 0) > 0 });
-    const shrinkers = resolveEach(this.container, SHRINKER);
+    this.vfs = new Vfs({
+      memory,
+      reserves: this.reserves,
+      task: this.task,
+      nowMs: () => clock.wallMs?.() ?? clock.nowMs(),
+      pageCache: () => this.cacheParts,
+      fileSystems: () => resolveEach(this.container, FILE_SYSTEM),
+    });
+    const shrinkers = [...resolveEach(this.container, SHRINKER), ...this.vfs.shrinkers];
     const createRule = this.container.isRegistered(RECLAIM_RULE) ? this.container.resolve(RECLAIM_RULE) : defaultRule(memory);
     const rule = createRule(this.reserves.graph);
-    this.reclaim = new Reclaim({ memory, spaces, policy, clock, scheduler, trace, shrinkers, rule, waits: this.waits });
+    const throttle = this.container.isRegistered(DIRTY_THROTTLE) ? this.container.resolve(DIRTY_THROTTLE) : hardDirtyLimits;
+    this.writeback = new Writeback({ memory, clock, scheduler, unitsOf: (node) => this.reserves.unitsOf(node), throttle });
+    this.reclaim = new Reclaim({
+      memory,
+      spaces,
+      policy,
+      clock,
+      scheduler,
+      trace,
+      shrinkers,
+      rule,
+      waits: this.waits,
+      writeback: this.writeback,
+    });
     memory.allocator.reclaimer = this.reclaim;
     this.swap = this.container.isRegistered(SWAP_SUBSYSTEM) ? this.container.resolve(SWAP_SUBSYSTEM) : null;
     this.reclaim.swap = this.swap;
@@ -261,15 +297,19 @@ export class Kernel {
     };
   }
 
+  /** What a page cache of this kernel is made of, beside its operations. */
+  get cacheParts(): PageCacheParts {
+    return { memory: this.memory, spaces: this.spaces, aging: this.reclaim.policy, writeback: this.writeback };
+  }
+
   /**
    * A device through the page cache: byte reads and writes, memory bounded by the kernel's budget. Closed at shutdown.
    * @throws KernelError EBUSY if somebody has the device, EINVAL for one smaller than a page, ENOMEM.
    */
   cacheDevice(device: BlockDevice): DeviceCache {
     this.requireOwn(device, 'cache');
-    const parts = { memory: this.memory, spaces: this.spaces, aging: this.reclaim.policy };
     const cache = new DeviceCache(
-      parts,
+      this.cacheParts,
       this.task,
       device,
       this.writeoutHookOf(device, device.name),
@@ -277,6 +317,33 @@ export class Kernel {
     );
     cache.onClose(this.onShutdown(`cache of ${device.name}`, () => cache.close()));
     return cache;
+  }
+
+  /**
+   * Mounts a filesystem: `await kernel.mount('memfs:64MiB', '/')`. Unmounted at shutdown.
+   * @param at a directory; one directly under what a kernel has at `/` before anything is mounted there is made if it is missing.
+   * @throws KernelError ENODEV for a source nobody understands; ENOENT, ENOTDIR for where; ENOMEM, EDEADLK from the plan; what the plugin says.
+   */
+  async mount(source: string, at: string, options: MountOptions = {}): Promise<MountInfo> {
+    if (typeof source !== 'string' || typeof at !== 'string') throw new KernelError('EINVAL', 'mount wants a source and a path');
+    this.requireRunning(`mount ${source}`);
+    return this.vfs.mount(source, at, options);
+  }
+
+  /**
+   * Unmounts what is seen at a path.
+   * @throws KernelError EINVAL if nothing is mounted there (so a second time is an error), EBUSY while somebody is inside, EIO if it cannot
+   * be written out; with `force` it is taken away from its users, who get EIO from then on.
+   */
+  async unmount(at: string, options: { force?: boolean } = {}): Promise<void> {
+    if (typeof at !== 'string') throw new KernelError('EINVAL', 'unmount wants a path');
+    await this.vfs.unmount(at, options);
+  }
+
+  /** The tree for programs, shaped like `node:fs`. @throws KernelError EINVAL if no plugin brings that face (`host` does). */
+  get fs(): FsFace {
+    this.#fs ??= this.#require(FS_FACE, 'a face for programs').create(this.vfs, this.random);
+    return this.#fs;
   }
 
   /** The swap hooks of whatever `backing` is. @throws KernelError EOPNOTSUPP if no package claims it. */
@@ -391,6 +458,8 @@ export class Kernel {
       const { name, hook } = entry;
       await step(name, () => hook(deadlineMs));
     }
+    await step('filesystems', async () => void problems.push(...(await this.vfs.shutdown())));
+    this.writeback.stop();
     await step('kswapd', () => this.reclaim.kswapd.stop());
     for (const device of [...this.#devices.keys()]) await step(device.name, () => this.#closeAtOnce(device));
     this.clock.clearTimer(timer);

@@ -13,7 +13,8 @@
  * | direct reclaim | yes | yes, unless the task is `noIo` | never; the allocator waits |
  */
 import type { TracePoints } from '../base/trace.js';
-import type { AddressSpaceTable } from '../cache/address-space.js';
+import { type AddressSpaceTable, anyPage } from '../cache/address-space.js';
+import type { Writeback } from '../cache/writeback.js';
 import type { Pfn } from '../mm/arena.js';
 import { PG } from '../mm/frame-table.js';
 import type { Memory } from '../mm/memory.js';
@@ -27,6 +28,7 @@ import type { MayEnter, ReclaimRule } from './reclaim-rule.js';
 import { PageKind, PutBack, type ReplacementPolicy } from './replacement-policy.js';
 import { scanBalance } from './scan-balance.js';
 import type { SwapWriteout } from './swap-writeout.js';
+import { Unlaunderable } from './unlaunderable.js';
 import { judge, Verdict } from './verdict.js';
 
 /** Candidates judged at once. */
@@ -45,6 +47,7 @@ export interface ReclaimParts {
   readonly shrinkers: readonly Shrinker[];
   readonly rule: ReclaimRule;
   readonly waits: WaitRegistry;
+  readonly writeback: Writeback;
 }
 
 /** What one scan may do, and what it did. */
@@ -72,8 +75,11 @@ export class Reclaim implements Reclaimer {
   readonly #toWrite = new Uint32Array(SCAN_BATCH);
   #inCleanPass = false;
 
+  readonly unlaunderable: Unlaunderable;
+
   constructor(parts: ReclaimParts) {
     this.#parts = parts;
+    this.unlaunderable = new Unlaunderable(parts.memory, () => this.swap);
     this.kswapd = new Kswapd(this, parts);
   }
 
@@ -96,9 +102,8 @@ export class Reclaim implements Reclaimer {
 
   *inFlight(): Generator<WaitParty> {
     if (this.swap !== null) yield* this.swap.inFlight();
-    for (const space of this.#parts.spaces.all()) {
-      const node = space.isBeingWritten === true ? (space.writesThrough?.() ?? null) : null;
-      if (node !== null) yield { kind: 'writeback', name: space.name, heldBy: () => [node] };
+    for (const backing of this.#parts.writeback.dirtyBackings) {
+      if (backing.nrWriteback > 0) yield { kind: 'writeback', name: backing.name, heldBy: () => backing.writers() };
     }
   }
 
@@ -192,6 +197,10 @@ export class Reclaim implements Reclaimer {
           this.#freeClean(pfn);
           control.freed++;
           break;
+        case Verdict.RELEASE:
+          if (this.#release(pfn)) control.freed++;
+          else policy.putBack(pfn, PutBack.ACTIVATE);
+          break;
         case Verdict.ADD_TO_SWAP:
           if (this.swap?.addToSwap(pfn, control.mayEnter)) this.#toWrite[nrToWrite++] = pfn;
           else policy.putBack(pfn, PutBack.ACTIVATE);
@@ -237,6 +246,14 @@ export class Reclaim implements Reclaimer {
     memory.allocator.freePage(pfn);
   }
 
+  /** As `#freeClean`, if the page's owner lets it go (M18, row 9). */
+  #release(pfn: Pfn): boolean {
+    const { memory, spaces } = this.#parts;
+    if (spaces.get(memory.frames.space[pfn])?.mayEvict?.(pfn) === false) return false;
+    this.#freeClean(pfn);
+    return true;
+  }
+
   /**
    * A swap page's way out is over. It is freed if it is clean and nobody used it meanwhile; else it goes back to the lists.
    * For the swap plugin, which has cleared WRITEBACK and, after a failure, set DIRTY.
@@ -278,7 +295,8 @@ export class Reclaim implements Reclaimer {
       let nrLeft = activeToo ? policy.count(kind) : policy.countInactive(kind);
       while (pfn >= 0 && nrLeft-- > 0 && freed < nrFrames + CLEAN_PASS_EXTRA) {
         const next = policy.older(kind, pfn);
-        if (judge(flags[pfn] & ~PG.YOUNG, refs[pfn], kind === PageKind.ANON, false) === Verdict.FREE) {
+        const verdict = judge(flags[pfn] & ~PG.YOUNG, refs[pfn], kind === PageKind.ANON, false);
+        if (verdict === Verdict.FREE) {
           policy.remove(pfn);
           this.#freeClean(pfn);
           freed++;
@@ -297,14 +315,11 @@ export class Reclaim implements Reclaimer {
   }
 
   #wakeFlushers(nrPages: number, mayEnter: MayEnter | null): number {
-    let started = 0;
-    for (const space of this.#parts.spaces.all()) {
-      if (started >= nrPages) break;
-      const node = mayEnter === null ? null : (space.writesThrough?.() ?? null);
-      if (node === null || mayEnter === null || mayEnter(node)) started += space.startWriteback?.(nrPages - started) ?? 0;
-      else if (node.mayReclaim !== undefined) started += space.startWriteback?.(nrPages - started, (pfn) => mayEnter(node, pfn)) ?? 0;
-    }
-    return started;
+    return this.#parts.writeback.startWriteback(nrPages, (cache) => {
+      const node = mayEnter === null ? null : cache.writesThrough();
+      if (node === null || mayEnter === null || mayEnter(node)) return anyPage;
+      return node.mayReclaim === undefined ? null : (pfn) => mayEnter(node, pfn);
+    });
   }
 
   /** Pages of meminfo that reclaim knows: on lists, by class. */

@@ -9,13 +9,14 @@
  * | 5 | anonymous without slot, may not swap / may | activate / swap it out |
  * | 7 | dirty, file | mark, activate; the flusher writes, not reclaim |
  * | 8 | dirty, with slot, may not write / may | keep / write it |
+ * | 9 | clean, its owner keeps something for it | ask the owner: release, or activate |
  * | 10 | clean | free |
  *
- * Rows 2, 6 and 9 (unevictable, mapped by a process, private data) have no pages here: pinned frames are not on the lists.
+ * Rows 2 and 6 (unevictable, mapped by a process) have no pages here: what is kept or pinned is not on the lists.
  */
 import { PG } from '../mm/frame-table.js';
 
-export const Verdict = { KEEP: 0, ACTIVATE: 1, IN_WRITEBACK: 2, ADD_TO_SWAP: 3, FLUSH: 4, WRITE: 5, FREE: 6 } as const;
+export const Verdict = { KEEP: 0, ACTIVATE: 1, IN_WRITEBACK: 2, ADD_TO_SWAP: 3, FLUSH: 4, WRITE: 5, FREE: 6, RELEASE: 7 } as const;
 export type Verdict = (typeof Verdict)[keyof typeof Verdict];
 
 /** Judges a page by its flags, users, kind, and whether this scan may swap out. */
@@ -28,5 +29,5 @@ export function judge(flags: number, refs: number, isAnonymous: boolean, maySwap
     if (!isAnonymous) return Verdict.FLUSH;
     return maySwapOut ? Verdict.WRITE : Verdict.KEEP;
   }
-  return Verdict.FREE;
+  return (flags & PG.PRIVATE) !== 0 ? Verdict.RELEASE : Verdict.FREE;
 }

@@ -23,7 +23,7 @@ export class CachedFile {
     ops: AddressSpaceOperations,
   ) {
     const { kernel } = lab;
-    this.cache = new PageCache({ memory: kernel.memory, spaces: kernel.spaces, aging: kernel.reclaim.policy }, name, ops);
+    this.cache = new PageCache(kernel.cacheParts, name, ops);
     kernel.onShutdown(`file ${name}`, async () => this.#check('close', await this.cache.close(kernel.task)));
   }
 

@@ -1,0 +1,152 @@
+/**
+ * Pages that go because the file says so: truncation, holes, invalidation. One range at a time for each file.
+ *
+ * While a range goes, no page of it becomes dirty, and none is begun to be written (`DirtyPages.setGoing`). A page that is being read or
+ * written is waited for, since its frame and its blocks are in use; one that somebody holds a reference to leaves the index at once, and its
+ * frame goes with its last user.
+ */
+import { Errno, type NegErrno } from '../base/errno.js';
+import type { MaybePromise } from '../base/maybe-promise.js';
+import { PAGE_SIZE } from '../base/size.js';
+import { XA_MAX_INDEX } from '../base/xarray.js';
+import { PG } from '../mm/frame-table.js';
+import type { TaskContext } from '../task/task-context.js';
+import { Semaphore } from '../task/semaphore.js';
+import { zeroBehindEnd } from './page-filler.js';
+import { PageWrite, type WriteParts } from './page-write.js';
+
+/** What becomes of pages that differ from their backing. */
+type Dirty = 'dropped' | 'kept';
+
+export class Truncation {
+  readonly #parts: () => WriteParts;
+  readonly #turn: Semaphore;
+
+  /** @param parts asked for when the first range goes. */
+  constructor(name: string, parts: () => WriteParts) {
+    this.#parts = parts;
+    this.#turn = new Semaphore(1, { kind: 'truncation', name: `truncation of ${name}` });
+  }
+
+  /** Waits until no range is going. @returns 0, or the errno of the task's signal. */
+  async over(task: TaskContext): Promise<number> {
+    const got = await this.#turn.acquire(task);
+    if (got === 0) this.#turn.release();
+    return got;
+  }
+
+  /**
+   * Gives the file another size. What lies behind a smaller one is gone, and reads as zeroes if the file grows again; the rest of its last page
+   * is zeroed, and dirty. The backing's blocks are its own affair, afterwards.
+   * @returns 0 or a negative errno; then the size may be as it was.
+   */
+  async resize(task: TaskContext, sizeBytes: number): Promise<0 | NegErrno> {
+    const { ops } = this.#parts();
+    if (ops.setSize === undefined) return -Errno.EINVAL;
+    const first = Math.ceil(sizeBytes / PAGE_SIZE);
+    return this.#exclusively(task, first, XA_MAX_INDEX, async () => {
+      const before = ops.sizeBytes;
+      if (sizeBytes < before) {
+        const status = await this.#zero(task, sizeBytes, Math.min(before, first * PAGE_SIZE));
+        if (status < 0) return status;
+      }
+      ops.setSize?.(sizeBytes);
+      if (sizeBytes < before) this.#zeroTail(first - 1);
+      return this.#drop(task.withSignal(null), first, XA_MAX_INDEX, 'dropped'); // once the size has changed there is no way back
+    });
+  }
+
+  /**
+   * Makes a hole: whole pages go, the rest of the pages at its ends is zeroed. The size stays.
+   * @param free has the backing free what is behind them; nobody sees what was there once this has ended.
+   * @returns 0 or a negative errno.
+   */
+  async punch(task: TaskContext, offsetBytes: number, lengthBytes: number, free: () => MaybePromise<0 | NegErrno>): Promise<0 | NegErrno> {
+    const { sizeBytes } = this.#parts().ops;
+    const end = Math.min(offsetBytes + lengthBytes, sizeBytes);
+    if (end <= offsetBytes) return 0;
+    const first = Math.ceil(offsetBytes / PAGE_SIZE);
+    const last = (end === sizeBytes ? Math.ceil(end / PAGE_SIZE) : Math.floor(end / PAGE_SIZE)) - 1;
+    return this.#exclusively(task, first, last, async () => {
+      let status = await this.#zero(task, offsetBytes, Math.min(first * PAGE_SIZE, end));
+      if (status === 0) status = await this.#zero(task, Math.max((last + 1) * PAGE_SIZE, first * PAGE_SIZE), end);
+      const patient = task.withSignal(null);
+      if (status === 0) status = await this.#drop(patient, first, last, 'dropped');
+      if (status === 0) status = await free();
+      return status < 0 ? status : this.#drop(patient, first, last, 'dropped'); // what was read in between
+    });
+  }
+
+  /**
+   * Lets go of the clean pages of a range: others have changed what is behind them. Dirty ones stay.
+   * @returns 0; `-EBUSY` if dirty ones stayed; or the errno of the task's signal.
+   */
+  invalidate(task: TaskContext, offsetBytes: number, lengthBytes: number): Promise<0 | NegErrno> {
+    const first = Math.floor(offsetBytes / PAGE_SIZE);
+    const last = Math.ceil((offsetBytes + lengthBytes) / PAGE_SIZE) - 1;
+    return this.#exclusively(task, XA_MAX_INDEX, -1, () => this.#drop(task, first, last, 'kept'));
+  }
+
+  async #exclusively(task: TaskContext, first: number, last: number, work: () => Promise<0 | NegErrno>): Promise<0 | NegErrno> {
+    const { dirty } = this.#parts();
+    const got = await this.#turn.acquire(task);
+    if (got < 0) return got;
+    dirty.setGoing(first, last);
+    try {
+      return await work();
+    } finally {
+      dirty.setGoing();
+      this.#turn.release();
+    }
+  }
+
+  /** Zeroes bytes within one page. A page that holds zeroes there already stays as it is. */
+  async #zero(task: TaskContext, fromBytes: number, toBytes: number): Promise<0 | NegErrno> {
+    if (toBytes <= fromBytes) return 0;
+    const parts = this.#parts();
+    const { pages, filler } = parts;
+    const index = Math.floor(fromBytes / PAGE_SIZE);
+    const pfn = await filler.get(task, index, 1, null);
+    if (pfn < 0) return pfn;
+    const bytes = pages.memory.arena.view(pfn * PAGE_SIZE + (fromBytes - index * PAGE_SIZE), toBytes - fromBytes);
+    const isZero = bytes.every((byte) => byte === 0);
+    pages.unpin(pfn);
+    if (isZero) return 0;
+    const done = await new PageWrite(parts, task, fromBytes, null, toBytes - fromBytes).run();
+    return Math.min(done, 0);
+  }
+
+  /** A write beside the truncation may have put something behind the new end meanwhile. */
+  #zeroTail(index: number): void {
+    const { pages, dirty, ops } = this.#parts();
+    const pfn = index < 0 ? -1 : pages.lookup(index);
+    if (pfn < 0 || (pages.memory.frames.flags[pfn] & PG.LOCKED) !== 0) return;
+    if (zeroBehindEnd(pages, index, pfn, ops.sizeBytes)) dirty.mark(pfn, index);
+  }
+
+  /** Takes the pages of a range out of memory. */
+  async #drop(task: TaskContext, first: number, last: number, dirtyOnes: Dirty): Promise<0 | NegErrno> {
+    const { pages, waits, dirty, ops } = this.#parts();
+    const { flags } = pages.memory.frames;
+    let status: 0 | NegErrno = 0;
+    for (let index = pages.nextPage(first); index >= 0 && index <= last; index = pages.nextPage(index + 1)) {
+      const pfn = pages.lookup(index);
+      if ((flags[pfn] & (PG.LOCKED | PG.WRITEBACK)) !== 0) {
+        await waits.wait(task, index, (flags[pfn] & PG.LOCKED) !== 0 ? 'being read' : 'being written');
+        const ended = task.checkSignal();
+        if (ended < 0) return ended;
+        index--; // it may have gone, or be another
+        continue;
+      }
+      if ((flags[pfn] & PG.DIRTY) !== 0 && dirtyOnes === 'kept') {
+        status = -Errno.EBUSY;
+        continue;
+      }
+      ops.invalidate?.(index, pfn);
+      dirty.unmark(pfn, index);
+      pages.detach(index, pfn);
+    }
+    pages.forgetShadows(first, last);
+    return status;
+  }
+}
