@@ -72,6 +72,8 @@ export class PageAllocator implements FrameGiver {
   #high = 0;
   #least: number;
   #nrAllocated = 0;
+  /** Callers that wait for a frame or are held up, those included that were woken and have not run yet: what freeing a frame looks at. */
+  #nrWaiting = 0;
 
   constructor(parts: PageAllocatorParts) {
     this.arena = parts.arena;
@@ -201,7 +203,16 @@ export class PageAllocator implements FrameGiver {
     if (task.isReclaimer || this.reclaimer === null) return pfn;
     this.lockRule.checkWait(task, 'free memory');
     const held = policy.throttle?.(task);
-    return isPromise(held) ? held.then(() => this.#reclaimAndAlloc(task, gfp)) : this.#reclaimAndAlloc(task, gfp);
+    return isPromise(held) ? this.#waiting(held).then(() => this.#reclaimAndAlloc(task, gfp)) : this.#reclaimAndAlloc(task, gfp);
+  }
+
+  async #waiting<T>(wait: Promise<T>): Promise<T> {
+    this.#nrWaiting++;
+    try {
+      return await wait;
+    } finally {
+      this.#nrWaiting--;
+    }
   }
 
   #reclaimAndAlloc(task: TaskContext, gfp: number): MaybePromise<Pfn | NegErrno> {
@@ -224,7 +235,7 @@ export class PageAllocator implements FrameGiver {
       if (pfn >= 0) return pfn;
       if (freed > 0) fruitless = 0;
       else if (reclaimer.isWorkInFlight) {
-        const handed = await this.#handOff.wait(task, gfp);
+        const handed = await this.#waiting(this.#handOff.wait(task, gfp));
         if (handed !== RETRY) return this.#received(task, handed);
         fruitless = 0;
       } else fruitless++;
@@ -242,7 +253,7 @@ export class PageAllocator implements FrameGiver {
     const account = this.reserve.policy.accountOf(task);
     if (account === null || (onNo === OnNo.ACCOUNT && account.limitFrames === 0)) return NONE; // nothing would ever come back
     for (;;) {
-      const handed = await this.#handOff.waitIn(account, task, gfp);
+      const handed = await this.#waiting(this.#handOff.waitIn(account, task, gfp));
       if (handed !== RETRY) return this.#received(task, handed);
       const pfn = this.allocPage(task, gfp);
       if (pfn >= 0) return pfn;
@@ -289,7 +300,7 @@ export class PageAllocator implements FrameGiver {
     flags[pfn] = 0;
     this.#buddy.freeOne(pfn);
     if ((wasFlags & PG.COUNTED) !== 0) this.#uncount(pfn, (wasFlags & PG.CHARGED) !== 0);
-    this.#noteFreed();
+    if (this.#nrWaiting > 0) this.#noteFreed();
   }
 
   /** Gives a block back. */
@@ -301,13 +312,12 @@ export class PageAllocator implements FrameGiver {
       this.frames.flags[at] = 0;
     }
     this.#buddy.free(pfn, order);
-    this.#noteFreed();
+    if (this.#nrWaiting > 0) this.#noteFreed();
   }
 
   #noteFreed(): void {
-    if (this.#handOff.nrWaiters > 0) this.#handOff.serve();
-    const { policy } = this.reserve;
-    if (policy.throttled !== undefined && policy.throttled.nrWaiters > 0) policy.onFreed?.();
+    this.#handOff.serve();
+    this.reserve.policy.onFreed?.();
   }
 
   /** Makes every waiter look again: what it waited for is over and freed nothing. */

@@ -92,9 +92,8 @@ class HalfThrottle {
     return this.#memory.isReclaimHopeless || this.#memory.nrFree > this.#memory.min >>> 1;
   }
 
-  hooks(): Pick<ReservePolicy, 'throttle' | 'onFreed' | 'throttled'> {
+  hooks(): Pick<ReservePolicy, 'throttle' | 'onFreed'> {
     return {
-      throttled: this.#queue,
       throttle: (task) => (this.#isOpen ? undefined : this.#wait(task)),
       onFreed: () => {
         if (this.#isOpen) this.#queue.wakeAll();

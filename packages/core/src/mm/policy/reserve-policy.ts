@@ -16,7 +16,6 @@
 import type { TaskContext } from '../../task/task-context.js';
 import type { MaybePromise } from '../../base/maybe-promise.js';
 import type { Clock } from '../../task/clock.js';
-import type { WaitQueue } from '../../task/wait-queue.js';
 import type { WaitParty } from '../../task/wait-queue.js';
 import type { ReserveAccount, ReserveTree } from '../reserve.js';
 import type { WriteoutGraph, WriteoutNode } from '../writeout-graph.js';
@@ -84,8 +83,6 @@ export interface ReservePolicy {
   throttle?(task: TaskContext): MaybePromise<void>;
   /** Free memory has risen: lets those go on that `throttle` held up. */
   onFreed?(): void;
-  /** Where `throttle` holds callers up. */
-  readonly throttled?: WaitQueue;
 }
 
 /** Makes the policy of one kernel; registered under `RESERVE_POLICY`. */
