@@ -31,11 +31,11 @@ import { SendQueue } from './send-queue.js';
 /** Longest time without any answer while one is due. */
 const GIVE_UP_MS = 100_000;
 /** Times a lone FIN is sent again before the peer is taken to be gone, and an answer to a SYN before it is given up. */
-const FINS_MAX = 4;
-const ANSWERS_MAX = 6;
+const FINS_MAX = 12;
+const ANSWERS_MAX = 12;
 const DUPLICATES_FOR_RESEND = 3;
-/** Longer than the longest wait for an acknowledgement. */
-const LINGER_MS = 5_000;
+/** What was sent before must have gone, and what is sent again have come: a partition may lie in between. */
+const LINGER_MS = 30_000;
 
 /** What a connection needs of the stream layer. */
 export interface ConnectionHost {
