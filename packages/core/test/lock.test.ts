@@ -148,6 +148,7 @@ function drained() {
     directReclaim: () => 0,
     cleanPass: () => 0,
     inFlight: () => [],
+    noteProgress: () => {},
   };
   allocator.reclaimer = reclaimer;
   const root = TaskContext.root('writer');

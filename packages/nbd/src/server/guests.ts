@@ -45,6 +45,10 @@ export class Guests {
     return this.#nrStrangers + this.#guests.size * ReservedConnections.COUNT;
   }
 
+  get nrLocalClients(): number {
+    return this.#guests.size;
+  }
+
   /**
    * Lets a connection in.
    * @throws KernelError ENOMEM; EAGAIN for a client that has its connections; those of `LocalClient.reached`.

@@ -189,6 +189,11 @@ export class NbdServer {
     return this.#connections.size;
   }
 
+  /** Clients of its own kernel, for which it keeps units and connections (M16). */
+  get nrLocalClients(): number {
+    return this.#guests?.nrLocalClients ?? 0;
+  }
+
   #gone(connection: ServerConnection, error: KernelError | null, peer: string): void {
     this.#connections.delete(connection);
     if (error !== null) this.#report(error, peer);
