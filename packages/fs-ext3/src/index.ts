@@ -1,10 +1,14 @@
 /**
  * `@tidemark/fs-ext3`: ext3, and ext2 without a journal.
  *
- * What is here so far: the on-disk format, `mkfs`, and the recovery of a journal. Mounting is not.
+ * What is here so far: the on-disk format, `mkfs`, `checkExt3`, and the recovery of a journal. Mounting is not.
  *
  * @packageDocumentation
  */
+export { checkExt3, type CheckReport } from './check/check.js';
+export type { Finding } from './check/findings.js';
+export type { ImageSource } from './check/image.js';
+export type { AllocateWords, Words } from './check/tables.js';
 export { type MadeFilesystem, mkfs, type MkfsTarget } from './mkfs/mkfs.js';
 export { defaultJournalBlocks, type MkfsOptions, type MkfsPlan, planMkfs } from './mkfs/options.js';
 export { type BlockStore, type JournalFile, recover, type RecoveryReport } from './journal/recovery.js';

@@ -40,6 +40,9 @@ export const InodeFlag = {
   INLINE_DATA: 0x10000000,
 } as const;
 
+/** Flags of ext4: encrypted, huge, extents, verity, attribute inode, inline data, case-folded. */
+export const LATER_FLAGS = 0x800 | 0x40000 | InodeFlag.EXTENTS | 0x100000 | 0x200000 | InodeFlag.INLINE_DATA | 0x40000000;
+
 export const OLD_INODE_BYTES = 128;
 /** Bytes of the inode beyond the first 128 that we write. */
 export const EXTRA_BYTES = 32;
@@ -115,7 +118,12 @@ export interface RawInode {
   extraBytes: number;
 }
 
-/** Bytes 128 + this of an inode is where attributes begin; 0 if there is no room for any. */
+/** The text of a short symbolic link, as the pointers hold it: 60 bytes, zeroes behind the text. */
+export function fastSymlinkText(block: Uint32Array): Uint8Array {
+  return Uint8Array.from({ length: 4 * NR_POINTERS }, (_, i) => block[i >>> 2] >>> ((i & 3) * 8));
+}
+
+/** Bytes behind an inode's fields that attributes may take; 0 if there is no room for any. */
 export function attributeSpace(inodeSize: number, extraBytes: number): number {
   const room = inodeSize - OLD_INODE_BYTES - extraBytes;
   return inodeSize > OLD_INODE_BYTES && room >= 4 ? room : 0;
