@@ -10,7 +10,7 @@ describe('a space', () => {
   it.each(
     SPACE_SEARCHES.map((search) => ({
       search,
-      name: [search.space, search.answer, search.without && `without ${search.without}`].join(' '),
+      name: `${search.space}, ${search.answer}${search.without && ` without ${search.without}`}`,
     })),
   )(
     '$name',

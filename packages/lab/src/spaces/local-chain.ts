@@ -27,6 +27,8 @@ export interface LocalChainRules {
   readonly pageBeforeLock?: boolean;
   /** M16: the server works on its client's right. Off: its allocations are anybody's. */
   readonly entitled?: boolean;
+  /** M16: no dirty limit pauses the server. Off: the limit of the client's device does, and counts the client's own pages. */
+  readonly exempt?: boolean;
   /** M16: units the server keeps for the client: one for each write unit and one for COMMIT. */
   readonly serverUnits?: number;
   /**
@@ -43,7 +45,9 @@ const NR_FRAMES = 16;
 /** M1's `min` by hand. Under the policies without accounts it is the whole reserve; the window against it is larger (M23's precondition). */
 const MIN_FRAMES = 4;
 const WINDOW = 3;
-const NR_WRITER_PAGES = 3;
+const NR_WRITER_PAGES = 2;
+/** Dirty pages above which whoever dirties more is paused, unless exempt. */
+const DIRTY_LIMIT = 2;
 
 /** Stages of a write of a page. */
 const IDLE = 0;
@@ -94,6 +98,7 @@ class LocalChain {
   readonly #ext3: MemoryNode;
   readonly #isEntitled: boolean;
   readonly #commitIsUnit: boolean;
+  readonly #isExempt: boolean;
   readonly #dirty: number;
   readonly #lock: number;
   readonly #commit: number;
@@ -104,7 +109,8 @@ class LocalChain {
 
   constructor(answer: Answer, rules: LocalChainRules) {
     const { model } = this;
-    const { pageBeforeLock = true, entitled = true, serverUnits = SERVER_UNITS } = rules;
+    const { pageBeforeLock = true, entitled = true, exempt = true, serverUnits = SERVER_UNITS } = rules;
+    this.#isExempt = exempt;
     this.#isEntitled = entitled;
     this.#memory = new ModelMemory(model, {
       nrFrames: NR_FRAMES,
@@ -175,7 +181,9 @@ class LocalChain {
     stages.begins('server begins a unit', SENT, ASKED, server);
     serverTakes('server takes a frame for the request', ASKED, PAGING, request);
     serverTakes('server takes a frame for the page', PAGING, OPERATING, page);
-    stages.begins('server gets a ticket of ext3', OPERATING, LOCKING, ext3);
+    stages.begins('server gets a ticket of ext3', OPERATING, LOCKING, ext3, {
+      when: (s) => this.#isExempt || this.#nrDirty(s) <= DIRTY_LIMIT,
+    });
     stages.step('server takes the inode lock', LOCKING, COPYING, {
       when: (s) => s[this.#lock] === UNLOCKED,
       change: (s) => {
@@ -271,6 +279,13 @@ class LocalChain {
     });
   }
 
+  /** M10: file pages that are dirty or under writeback; those of the client. */
+  #nrDirty(s: State): number {
+    let pages = s[this.#dirty];
+    for (const write of this.#writes) if (s[write] !== IDLE) pages++;
+    return pages;
+  }
+
   #localHoldsPage(s: State): boolean {
     const at = s[this.#local];
     const hasNone = at === WANTS_PAGE || at === LOCKED_WANTS_PAGE || at === FINISHED;
@@ -304,7 +319,7 @@ class LocalChain {
       if (stage >= SENT && stage < UNSTABLE) waits(client, 'call: WRITE');
       if (stage === SENT) waits(server, `unit: ${server}`);
       if (stage === ASKED || stage === PAGING) forFrame(this.#server);
-      if (stage === OPERATING) waits(server, `unit: ${ext3}`);
+      if (stage === OPERATING) waits(server, this.#isExempt ? `unit: ${ext3}` : 'limit: dirty');
       if (stage === LOCKING) waits(server, 'lock: inode');
       if (stage === UNSTABLE) waits(server, 'call: COMMIT');
       if (stage >= UNSTABLE) waits(client, 'call: COMMIT');
@@ -320,6 +335,7 @@ class LocalChain {
     if (local === WANTS_LOCK) waits('local writer', 'lock: inode');
     if (local === WANTS_MAP) forFrame(this.#ext3);
     sink.heldBy('call: WRITE', `task: ${server}`);
+    sink.heldBy('limit: dirty', `task: ${client}`);
     sink.heldBy('page: ext3 writeback', `task: ${ext3}`);
     sink.heldBy(`unit: ${server}`, `task: ${server}`);
     if (s[this.#lock] === BY_WRITER) sink.heldBy('lock: inode', 'task: local writer');

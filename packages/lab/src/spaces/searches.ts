@@ -93,6 +93,12 @@ const localChain: readonly Omit<SpaceSearch, 'space'>[] = [
   },
   {
     answer: 'composed',
+    without: "the server's exemption (M16)",
+    expected: stuck('call: WRITE', 'task: nfs-server', 'limit: dirty', 'task: nfs-client'),
+    build: () => localChainModel(composed, { exempt: false }),
+  },
+  {
+    answer: 'composed',
     without: 'a unit for COMMIT (M16)',
     expected: stuck('call: COMMIT', 'unit: nfs-server', 'task: nfs-server'),
     build: () => localChainModel(composed, { serverUnits: 2 }),
