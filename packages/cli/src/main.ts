@@ -13,6 +13,7 @@ import fs from 'node:fs';
 import { isKernelError } from '@tidemark/core';
 import { Command, CommanderError } from 'commander';
 import { demoCommand } from './demo-command.js';
+import { labCommand } from './lab-command.js';
 import { ExitCode, JobFailed, Stalled, UsageError } from './outcome.js';
 import { reservesCommand } from './reserves-command.js';
 import { serveCommand } from './serve-command.js';
@@ -63,6 +64,7 @@ function createProgram(): Command {
   serveCommand(program);
   swapCommand(program);
   reservesCommand(program);
+  labCommand(program);
   return program;
 }
 

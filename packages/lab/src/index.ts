@@ -3,7 +3,10 @@
  *
  * @packageDocumentation
  */
+export * from './expected.js';
+export * from './format.js';
 export * from './load/anonymous.js';
+export * from './matrix.js';
 export * from './models/cached-file.js';
 export * from './models/cow-filesystem.js';
 export * from './models/ext3.js';
@@ -19,5 +22,6 @@ export * from './policies.js';
 export * from './result.js';
 export * from './run.js';
 export * from './spaces/index.js';
+export * from './timeline.js';
 export * from './topologies/index.js';
 export * from './topology.js';

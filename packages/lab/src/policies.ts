@@ -5,6 +5,7 @@
  * | | none | memalloc | limits | vmio | composed |
  * |---|---|---|---|---|---|
  * | the writeout graph is checked | – | – | – | – | yes |
+ * | a local server belongs to its client's path | – | – | yes | – | yes |
  * | sizes and counts of requests come from the plan (M5) | – | – | – | – | yes |
  * | a server pins the file that a pinned client lies on (M14) | – | – | – | – | yes |
  * | a local server is held by the global dirty limit | yes | – | – | – | – |
@@ -22,18 +23,33 @@ export interface LabPolicy {
   readonly name: PolicyName;
   readonly checksGraph: boolean;
   readonly plansSizes: boolean;
+  readonly seesServers: boolean;
   readonly pinsBehindServers: boolean;
   readonly throttlesServers: boolean;
   readonly marksSockets: boolean;
 }
 
-const NO_CONDUCT = { checksGraph: false, plansSizes: false, pinsBehindServers: false, throttlesServers: false, marksSockets: false };
+const NO_CONDUCT = {
+  checksGraph: false,
+  plansSizes: false,
+  seesServers: false,
+  pinsBehindServers: false,
+  throttlesServers: false,
+  marksSockets: false,
+};
 const CONDUCT: Readonly<Record<PolicyName, Omit<LabPolicy, 'name'>>> = {
   none: { ...NO_CONDUCT, throttlesServers: true },
   memalloc: NO_CONDUCT,
-  limits: NO_CONDUCT,
+  limits: { ...NO_CONDUCT, seesServers: true },
   vmio: { ...NO_CONDUCT, marksSockets: true },
-  composed: { checksGraph: true, plansSizes: true, pinsBehindServers: true, throttlesServers: false, marksSockets: true },
+  composed: {
+    checksGraph: true,
+    plansSizes: true,
+    seesServers: true,
+    pinsBehindServers: true,
+    throttlesServers: false,
+    marksSockets: true,
+  },
 };
 
 /** The policy of that name. */

@@ -12,7 +12,7 @@ import { isKernelError, type KernelError } from '@tidemark/core';
 import { type Outcome, type Scenario, simulate, type SimulateOptions } from '@tidemark/testkit';
 import type { Note } from './models/lab-kernel.js';
 import { type LabPolicy, labPolicy, type PolicyName } from './policies.js';
-import type { Cycle, RunResult, Verdict } from './result.js';
+import type { Cycle, RunResult, TopologyNode, Verdict } from './result.js';
 import { Stage, type Topology } from './topology.js';
 
 /** Most events of a run. */
@@ -61,7 +61,7 @@ export async function runTopology(topology: Topology, policyName: PolicyName, op
   const verdict = verdictOf(outcome, isAdmitted);
   if (verdict === null) throw new LabDefect(outcome, topology.name, policyName);
   const error = isKernelError(outcome.error) ? (outcome.error as KernelError) : null;
-  return { topology: topology.name, policy: policyName, seed, verdict, error, cycle: cycleOf(outcome), nodes, outcome };
+  return { topology: topology.name, policy: policyName, seed, verdict, error, cycle: cycleOf(outcome, nodes), nodes, outcome };
 }
 
 function verdictOf({ verdict, error }: Outcome, isAdmitted: boolean): Verdict | null {
@@ -72,8 +72,10 @@ function verdictOf({ verdict, error }: Outcome, isAdmitted: boolean): Verdict | 
   return error.code === 'ENOMEM' ? 'out-of-memory' : null;
 }
 
-/** The shortest cycle of the stall reports. */
-function cycleOf(outcome: Outcome): Cycle | null {
+/** Of the cycles of the stall reports the one that passes most nodes of the writeout graph; of several, the shortest. */
+function cycleOf(outcome: Outcome, nodes: readonly TopologyNode[]): Cycle | null {
+  const names = new Set(nodes.map(({ name }) => name));
+  const nrNodes = (cycle: Cycle): number => cycle.nodes.filter((party) => names.has(party.slice(party.indexOf(': ') + 2))).length;
   const cycles = outcome.reports.flatMap(({ report }) => report.cycles);
-  return cycles.sort((a, b) => a.nodes.length - b.nodes.length)[0] ?? null;
+  return cycles.sort((a, b) => nrNodes(b) - nrNodes(a) || a.nodes.length - b.nodes.length)[0] ?? null;
 }

@@ -19,7 +19,7 @@ export class ModelCowFileSystem implements PageStore {
   readonly node: ModelNode;
   readonly needs: readonly ModelNode[];
   readonly #committed: WaitQueue;
-  readonly #caller: TaskContext;
+  readonly #committer: TaskContext;
   #nrMembers = 0;
   #nrReady = 0;
   #isCommitting = false;
@@ -29,11 +29,11 @@ export class ModelCowFileSystem implements PageStore {
     readonly name: string,
     readonly below: PageStore,
   ) {
-    const frames = lab.policy.checksGraph ? Number.POSITIVE_INFINITY : 0; // the others ask nobody
+    const frames = lab.policy.checksGraph ? Number.POSITIVE_INFINITY : TREE_DEPTH; // the others ask nobody; a guess
     const unit = [{ what: 'tree blocks of a transaction without bound', frames }];
     this.node = new ModelNode(lab, { name: `${name} transaction`, kind: 'filesystem', unit, nrUnits: 1 });
     this.needs = [this.node];
-    this.#caller = lab.kernel.task.named(name);
+    this.#committer = lab.kernel.task.named(`commit of ${name}`);
     this.#committed = new WaitQueue({ kind: 'transaction', name, heldBy: () => [this.node] });
   }
 
@@ -51,12 +51,12 @@ export class ModelCowFileSystem implements PageStore {
     return fs;
   }
 
-  async write(index: number, pfn: Pfn): Promise<0 | NegErrno> {
-    while (this.#isCommitting) await this.#committed.wait(this.#caller);
+  async write(task: TaskContext, index: number, pfn: Pfn): Promise<0 | NegErrno> {
+    while (this.#isCommitting) await this.#committed.wait(task);
     if (this.#nrMembers++ === 0) this.lab.kernel.clock.setTimer(OPEN_MS, () => void this.#commit());
-    const unit = await this.node.begin(this.#caller);
+    const unit = await this.node.begin(task);
     await unit.take(TREE_DEPTH);
-    const status = await this.below.write(index, pfn);
+    const status = await this.below.write(unit.task, index, pfn);
     this.#nrReady++;
     this.#committed.wakeAll();
     do await this.#committed.wait(unit.task);
@@ -68,10 +68,10 @@ export class ModelCowFileSystem implements PageStore {
   /** Waits for every member, then writes the tree. */
   async #commit(): Promise<void> {
     this.#isCommitting = true;
-    while (this.#nrReady < this.#nrMembers) await this.#committed.wait(this.#caller);
-    const unit = await this.node.begin(this.#caller);
+    while (this.#nrReady < this.#nrMembers) await this.#committed.wait(this.#committer);
+    const unit = await this.node.begin(this.#committer);
     await unit.take(COMMIT_FRAMES);
-    await this.below.flush();
+    await this.below.flush(unit.task);
     unit.end();
     this.#nrMembers = 0;
     this.#nrReady = 0;
@@ -79,11 +79,11 @@ export class ModelCowFileSystem implements PageStore {
     this.#committed.wakeAll();
   }
 
-  read(index: number, pfn: Pfn): Promise<0 | NegErrno> {
-    return this.below.read(index, pfn);
+  read(task: TaskContext, index: number, pfn: Pfn): Promise<0 | NegErrno> {
+    return this.below.read(task, index, pfn);
   }
 
-  flush(): Promise<0 | NegErrno> {
-    return this.below.flush();
+  flush(task: TaskContext): Promise<0 | NegErrno> {
+    return this.below.flush(task);
   }
 }

@@ -118,6 +118,10 @@ export class ModelExt3 {
 
 /** A file whose backing is a run of blocks. */
 class Ext3FileOps implements AddressSpaceOperations {
+  /** Each page is a unit. */
+  readonly beginsUnits = true;
+  readonly beginsUnits = true;
+  readonly device: BlockDevice;
   readonly sizeBytes: number;
   readonly #writer: TaskContext;
 
@@ -128,6 +132,7 @@ class Ext3FileOps implements AddressSpaceOperations {
     readonly firstBlock: number,
   ) {
     this.sizeBytes = nrPages * PAGE_SIZE;
+    this.device = fs.spec.device;
     this.#writer = fs.lab.kernel.task.named(`writer of ${name}`);
   }
 
@@ -147,6 +152,4 @@ class Ext3FileOps implements AddressSpaceOperations {
   sync(task: TaskContext): Promise<0 | NegErrno> {
     return this.fs.commit(task);
   }
-
-  async cutOff(): Promise<void> {}
 }

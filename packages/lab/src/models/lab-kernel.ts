@@ -90,7 +90,7 @@ export class LabKernel {
   }
 
   /**
-   * One frame, as a caller gets it that cannot fail: what is refused is asked for again 20 ms later, for ever, as filesystems do.
+   * One frame, as a caller gets it that cannot fail: what is refused is asked for again 100 ms later, for ever, as filesystems do.
    * The wait names free memory, and who must give it back.
    */
   async allocate(task: TaskContext, gfp: number): Promise<Pfn> {

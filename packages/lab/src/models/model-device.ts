@@ -11,20 +11,21 @@ import {
   type NegErrno,
   PAGE_SIZE,
   type Pfn,
+  type TaskContext,
   type WriteoutNode,
 } from '@tidemark/core';
 import type { LabKernel } from './lab-kernel.js';
 
-/** What is behind a model device, page by page. */
+/** What is behind a model device, page by page; for the task that asks. */
 export interface PageStore {
   readonly name: string;
   readonly sizePages: number;
   /** Nodes that writing a page needs. */
   readonly needs: readonly WriteoutNode[];
-  write(index: number, pfn: Pfn): Promise<0 | NegErrno>;
-  read(index: number, pfn: Pfn): Promise<0 | NegErrno>;
+  write(task: TaskContext, index: number, pfn: Pfn): Promise<0 | NegErrno>;
+  read(task: TaskContext, index: number, pfn: Pfn): Promise<0 | NegErrno>;
   /** Makes what was written durable. */
-  flush(): Promise<0 | NegErrno>;
+  flush(task: TaskContext): Promise<0 | NegErrno>;
 }
 
 const MAX_TRANSFER_PAGES = 16;
@@ -40,8 +41,13 @@ class ModelDevice implements BlockDeviceOps {
   readonly viaSocket = false; // its sockets are modelled, and core's hooks for raw devices serve it
   readonly can = { flush: true, fua: false, discard: false, writeZeroes: false };
   readonly #inFlight = new Set<Bio>();
+  readonly #task: TaskContext;
 
-  constructor(readonly store: PageStore) {
+  constructor(
+    readonly store: PageStore,
+    lab: LabKernel,
+  ) {
+    this.#task = lab.kernel.task.named(store.name);
     this.name = store.name;
     this.sizeBytes = store.sizePages * PAGE_SIZE;
   }
@@ -52,13 +58,13 @@ class ModelDevice implements BlockDeviceOps {
   }
 
   async #serve(bio: Bio): Promise<0 | NegErrno> {
-    if (bio.op === BioOp.FLUSH) return this.store.flush();
+    if (bio.op === BioOp.FLUSH) return this.store.flush(this.#task);
     const pages: Promise<0 | NegErrno>[] = [];
     let index = bio.offsetBytes / PAGE_SIZE;
     for (let i = 0; i < bio.nrSegments; i++) {
       for (let at = 0; at < bio.lengths[i]; at += PAGE_SIZE) {
         const pfn = (bio.addresses[i] + at) / PAGE_SIZE;
-        pages.push(bio.op === BioOp.WRITE ? this.store.write(index++, pfn) : this.store.read(index++, pfn));
+        pages.push(bio.op === BioOp.WRITE ? this.store.write(this.#task, index++, pfn) : this.store.read(this.#task, index++, pfn));
       }
     }
     return (await Promise.all(pages)).find((status) => status !== 0) ?? 0;
@@ -75,7 +81,7 @@ class ModelDevice implements BlockDeviceOps {
 
 /** Attaches a device over a store, with its edges. @throws KernelError EDEADLK naming the cycle. */
 export async function attachModelDevice(lab: LabKernel, store: PageStore): Promise<BlockDevice> {
-  const device = lab.kernel.attach(new ModelDevice(store));
+  const device = lab.kernel.attach(new ModelDevice(store, lab));
   const node = await lab.kernel.writeoutNodeOf(device);
   for (const below of store.needs) await lab.link(node, below);
   return device;

@@ -38,7 +38,7 @@ export interface ModelNodeSpec {
 }
 
 /** Milliseconds after which an allocation that failed at once is tried again. */
-const RETRY_MS = 20;
+const RETRY_MS = 100;
 
 export class ModelNode implements WriteoutNode, WaitParty {
   readonly name: string;
@@ -122,7 +122,7 @@ export class Unit {
   }
 
   /** Waits for what another node does for it: in a stall report this unit waits for that node. */
-  waitFor<T>(node: ModelNode, work: Promise<T>): Promise<T> {
+  waitFor<T>(node: WriteoutNode, work: Promise<T>): Promise<T> {
     return this.node.lab.waiting(this.task, node, work);
   }
 
@@ -145,7 +145,7 @@ export class Unit {
 }
 
 /**
- * Where an allocation waits that failed at once and must not fail: for the next try, 20 ms later. One timer for a kernel. What it waits
+ * Where an allocation waits that failed at once and must not fail: for the next try, 100 ms later. One timer for a kernel. What it waits
  * for is memory, and who must give it back is whoever writes pages out.
  */
 export class MemoryRetry {

@@ -78,8 +78,8 @@ export class ModelNfsClient {
       [write, commit],
       [commit, rpc],
     ];
-    if (service.writeNode !== null) edges.push([rpc, service.writeNode]);
-    if (service.commitNode !== null) edges.push([commit, service.commitNode]);
+    if (service.writeNode !== null && lab.policy.seesServers) edges.push([rpc, service.writeNode]);
+    if (service.commitNode !== null && lab.policy.seesServers) edges.push([commit, service.commitNode]);
     await lab.admit([write, commit, rpc], edges);
     return client;
   }
@@ -137,6 +137,9 @@ export class ModelNfsClient {
 
 /** A file on the mount. */
 class NfsFileOps implements AddressSpaceOperations {
+  /** Each page is a unit. */
+  readonly beginsUnits = true;
+  readonly beginsUnits = true;
   readonly sizeBytes: number;
   readonly #writer: TaskContext;
 
@@ -164,6 +167,4 @@ class NfsFileOps implements AddressSpaceOperations {
   sync(): 0 {
     return 0; // every page is covered by a COMMIT when its write ends
   }
-
-  async cutOff(): Promise<void> {}
 }

@@ -72,7 +72,7 @@ export class ModelNfsServer implements NfsService {
   async #writePage(unit: Unit, index: number, pfn: Pfn): Promise<void> {
     const { kernel, policy } = this.lab;
     const { fs, file, rights = ({ task }) => task } = this.#spec;
-    const task = policy.throttlesServers ? rights(unit) : rights(unit).localThrottle(fs.spec.device);
+    const task = policy.throttlesServers ? rights(unit).withTicket(null) : rights(unit).localThrottle(fs.spec.device);
     await this.lab.insist(task, () => file.write(task, index, kernel.memory.arena.view(pfn * PAGE_SIZE, PAGE_SIZE)));
     this.lab.note(this.writeNode.name, `has dirtied page ${index}`);
   }

@@ -25,7 +25,6 @@ export class ModelRaid1 implements PageStore {
   /** The pin of the page of bits. */
   readonly bitmapNode: ModelNode;
   readonly needs: readonly ModelNode[];
-  readonly #caller: TaskContext;
   readonly #members: readonly PageStore[];
   readonly #bitmap: PageStore;
   /** Chunks whose bit is set in memory; those whose bit is on the backing. */
@@ -48,7 +47,6 @@ export class ModelRaid1 implements PageStore {
       unit: [{ what: 'write request', frames: 1 }],
       nrUnits: spec.nrUnits,
     });
-    this.#caller = lab.kernel.task.named(spec.name);
     this.needs = [this.node];
     this.bitmapNode = new ModelNode(lab, { name: `bitmap of ${spec.name}`, kind: 'bitmap-file', unit: [], nrUnits: 1 });
     this.#bitmap = spec.bitmap(this);
@@ -70,24 +68,24 @@ export class ModelRaid1 implements PageStore {
     return array;
   }
 
-  async write(index: number, pfn: Pfn): Promise<0 | NegErrno> {
-    const unit = await this.node.begin(this.#caller);
+  async write(task: TaskContext, index: number, pfn: Pfn): Promise<0 | NegErrno> {
+    const unit = await this.node.begin(task);
     try {
       await unit.take(1);
       await this.#setBit(unit, Math.floor(index / CHUNK_PAGES));
-      const writes = await Promise.all(this.#members.map((member) => member.write(index, pfn)));
+      const writes = await Promise.all(this.#members.map((member) => member.write(unit.task, index, pfn)));
       return writes.find((status) => status !== 0) ?? 0;
     } finally {
       unit.end();
     }
   }
 
-  read(index: number, pfn: Pfn): Promise<0 | NegErrno> {
-    return this.#members[0].read(index, pfn);
+  read(task: TaskContext, index: number, pfn: Pfn): Promise<0 | NegErrno> {
+    return this.#members[0].read(task, index, pfn);
   }
 
-  async flush(): Promise<0 | NegErrno> {
-    const flushes = await Promise.all(this.#members.map((member) => member.flush()));
+  async flush(task: TaskContext): Promise<0 | NegErrno> {
+    const flushes = await Promise.all(this.#members.map((member) => member.flush(task)));
     return flushes.find((status) => status !== 0) ?? 0;
   }
 
@@ -111,8 +109,9 @@ export class ModelRaid1 implements PageStore {
 
   async #writeBitmap(): Promise<void> {
     const unit = await this.bitmapNode.begin(this.node.task);
-    await this.#bitmap.write(0, this.bits.pfn);
-    await this.#bitmap.flush();
+    const [backing] = this.#bitmap.needs;
+    await unit.waitFor(backing, this.#bitmap.write(unit.task, 0, this.bits.pfn));
+    await unit.waitFor(backing, this.#bitmap.flush(unit.task));
     unit.end();
   }
 }

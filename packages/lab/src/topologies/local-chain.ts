@@ -64,7 +64,8 @@ export const T7: Topology = {
   transport: 'loopback model',
   async run(stage) {
     const lab = await stage.boot({ name: 'box', nrFrames: FRAMES, watermarks: { minFrames: MIN_FRAMES } });
-    const nbd = await ModelNbd.connect(lab, 'nbd:0', NBD_PAGES, NBD_UNITS, async () => deviceStore(lab, lab.disk('vda'), 'vda', NBD_PAGES));
+    const disk = await deviceStore(lab, lab.disk('vda'), 'vda', NBD_PAGES);
+    const nbd = await ModelNbd.connect(lab, { name: 'nbd:0', sizePages: NBD_PAGES, nrUnits: NBD_UNITS }, disk);
     const ext3 = await ModelExt3.mount(lab, { name: 'ext3:nbd0', device: await attachModelDevice(lab, nbd), nrUnits: 2 });
     await writeWhenFull(stage, lab, await mountLocally(lab, ext3));
   },

@@ -68,9 +68,9 @@ export const T11C: Topology = {
         name: 'a file on md:0',
         sizePages: 1,
         needs: [array.node],
-        write: (_index, pfn) => array.write(BITMAP_AT, pfn),
-        read: (_index, pfn) => array.read(BITMAP_AT, pfn),
-        flush: () => array.flush(),
+        write: (task, _index, pfn) => array.write(task, BITMAP_AT, pfn),
+        read: (task, _index, pfn) => array.read(task, BITMAP_AT, pfn),
+        flush: (task) => array.flush(task),
       })),
     );
   },

@@ -7,21 +7,25 @@ import type { BlockDevice } from '@tidemark/core';
 import { sweepAnonymous } from '../load/anonymous.js';
 import { ModelExt3 } from '../models/ext3.js';
 import type { LabKernel } from '../models/lab-kernel.js';
-import { attachModelDevice } from '../models/model-device.js';
-import type { ModelNode } from '../models/model-node.js';
-import { ModelNbd } from '../models/nbd.js';
+import { attachModelDevice, type PageStore } from '../models/model-device.js';
+import { ModelNbd, type ModelNbdSpec } from '../models/nbd.js';
 import { cachedStore, deviceStore } from '../models/page-stores.js';
 import type { Topology } from '../topology.js';
 
-const FRAMES = 64;
-const MIN_FRAMES = 8;
+const FRAMES = 96;
+const MIN_FRAMES = 10;
 const SWAP_PAGES = 6 * FRAMES;
 const FILE_AT = 512;
-const NBD_UNITS = 2;
+const NBD_UNITS = 3;
+
+/** The connection; a server that did not pin the file has a cache page for each request. */
+function nbdSpec(lab: LabKernel): ModelNbdSpec {
+  return { name: 'nbd:0', sizePages: SWAP_PAGES, nrUnits: NBD_UNITS, throughPageCache: !lab.policy.pinsBehindServers };
+}
 
 /** What the server exports: the swap file on `disk`, pinned or not. */
-async function exportFile(lab: LabKernel, ext3: ModelExt3, disk: BlockDevice, server: ModelNode) {
-  if (!lab.policy.pinsBehindServers) return cachedStore(lab, ext3, ext3.file('/swapfile', SWAP_PAGES), () => server);
+async function exportFile(lab: LabKernel, ext3: ModelExt3, disk: BlockDevice): Promise<PageStore> {
+  if (!lab.policy.pinsBehindServers) return cachedStore(lab, ext3, ext3.file('/swapfile', SWAP_PAGES));
   return { ...(await deviceStore(lab, disk, '/swapfile', SWAP_PAGES, FILE_AT)), needs: [ext3.data] };
 }
 
@@ -34,7 +38,7 @@ export const T8: Topology = {
     const lab = await stage.boot({ name: 'box', nrFrames: FRAMES, watermarks: { minFrames: MIN_FRAMES } });
     const disk = lab.disk('vda');
     const ext3 = await ModelExt3.mount(lab, { name: 'ext3:vda', device: disk, nrUnits: 2 });
-    const nbd = await ModelNbd.connect(lab, 'nbd:0', SWAP_PAGES, NBD_UNITS, (server) => exportFile(lab, ext3, disk, server));
+    const nbd = await ModelNbd.connect(lab, nbdSpec(lab), await exportFile(lab, ext3, disk));
     await lab.kernel.swapOn(await attachModelDevice(lab, nbd), { format: true });
     stage.begins();
     await sweepAnonymous(lab, 4 * FRAMES);
@@ -49,19 +53,18 @@ export const T8_TWIN: Topology = {
   async run(stage) {
     const lab = await stage.boot({ name: 'box', nrFrames: FRAMES, watermarks: { minFrames: MIN_FRAMES } });
     const disk = lab.disk('vda');
-    let ext3: ModelExt3 | null = null;
-    const nbd = await ModelNbd.connect(lab, 'nbd:0', SWAP_PAGES, NBD_UNITS, async () => {
-      const raw = await deviceStore(lab, disk, 'vda', SWAP_PAGES);
-      // Until the ext3 on the device is mounted, its blocks go to the disk: the image was made before.
-      return {
-        ...raw,
-        write: (index, pfn) => (ext3 === null || index < FILE_AT ? raw.write(index, pfn) : looped.write(index - FILE_AT, pfn)),
-      };
+    const raw = await deviceStore(lab, disk, 'vda', SWAP_PAGES);
+    let exported = raw; // until the ext3 on the device is mounted: its image was made before
+    const nbd = await ModelNbd.connect(lab, nbdSpec(lab), {
+      ...raw,
+      write: (task, index, pfn) => exported.write(task, index, pfn),
+      read: (task, index, pfn) => exported.read(task, index, pfn),
+      flush: (task) => exported.flush(task),
     });
     const device = await attachModelDevice(lab, nbd);
-    ext3 = await ModelExt3.mount(lab, { name: 'ext3:nbd0', device, nrUnits: 2 });
+    const ext3 = await ModelExt3.mount(lab, { name: 'ext3:nbd0', device, nrUnits: 2 });
     if (lab.policy.checksGraph) await lab.link(nbd.server, ext3.journal);
-    const looped = cachedStore(lab, ext3, ext3.file('/swapfile', SWAP_PAGES), () => nbd.server);
+    exported = cachedStore(lab, ext3, ext3.file('/swapfile', SWAP_PAGES));
     stage.begins();
     await lab.kernel.swapOn(device, { format: true });
     await sweepAnonymous(lab, 4 * FRAMES);
