@@ -12,7 +12,7 @@ import {
   KernelError,
 } from '@tidemark/core';
 import { describeNbdClient, describeNbdServer, parseUri } from '@tidemark/nbd';
-import { describeSwapArea, pagedBufferTerm } from '@tidemark/swap';
+import { describeSwapArea, pagedBufferTerm, swapPinFrames } from '@tidemark/swap';
 import { swapDeviceOf, swapFilePages } from './stack.js';
 
 /**
@@ -30,7 +30,7 @@ export function describeStack(stack: string, workingSetBytes: number): StackDesc
 
 function nbdStack(nrSlots: number): NodeDescription[] {
   const file = describeRawDevice('file:swap');
-  const server = describeNbdServer('unix:nbd.sock', [file.name], 1);
+  const server = describeNbdServer('unix:nbd.sock', [file.name], 1, (nrFrames) => swapPinFrames(nrFrames, Number.MAX_SAFE_INTEGER));
   const client = describeNbdClient('nbd+unix:///demo?socket=nbd.sock', server.name);
   return [swapOn(client, nrSlots), client, server, file];
 }

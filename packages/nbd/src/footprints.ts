@@ -22,12 +22,19 @@ export function nbdClientFootprint(nrFrames: number): NodeFootprint {
 /** Clients of its own kernel that a server keeps units for. */
 const LOCAL_CLIENTS_MAX = 8;
 
-/** A server with `nrConnections` connections. @param isEntitling whether it can recognise clients of its kernel, and rights cross to them. */
-export function nbdServerFootprint(nrFrames: number, nrConnections: number, isEntitling: boolean): NodeFootprint {
+/**
+ * A server with `nrConnections` connections.
+ * @param isEntitling whether it can recognise clients of its kernel, and rights cross to them.
+ * @param pinFrames what the pins behind its exports take.
+ */
+export function nbdServerFootprint(nrFrames: number, nrConnections: number, isEntitling: boolean, pinFrames: number): NodeFootprint {
   const { slotFrames, clientUnits, maxConnections } = planSizes(nrFrames);
   const unitsForClients = isEntitling ? clientUnits * Math.min(maxConnections, LOCAL_CLIENTS_MAX) : 0;
   return {
-    standing: [{ what: 'receive slots and reply rings', frames: nrConnections * 2 * slotFrames }],
+    standing: [
+      { what: 'receive slots and reply rings', frames: nrConnections * 2 * slotFrames },
+      { what: 'requests of pinned exports', frames: pinFrames },
+    ],
     unit: [],
     nrUnits: clientUnits + unitsForClients,
     ...(isEntitling ? { unitsForClients } : {}),
@@ -43,13 +50,19 @@ export function describeNbdClient(uri: string, server: string | null): NodeDescr
  * A server that is not listening, for a dry run.
  * @param devices names of the nodes of what it exports.
  * @param nrConnections connections of strangers, and two for each client of this kernel that comes by TCP.
+ * @param pinFrames what pins by clients of this kernel take behind its exports, in an arena of `nrFrames`.
  */
-export function describeNbdServer(address: string, devices: readonly string[], nrConnections: number): NodeDescription {
+export function describeNbdServer(
+  address: string,
+  devices: readonly string[],
+  nrConnections: number,
+  pinFrames: (nrFrames: number) => number,
+): NodeDescription {
   return {
     name: `nbd-server:${address}`,
     kind: 'server',
     needs: devices,
-    footprint: (nrFrames) => nbdServerFootprint(nrFrames, nrConnections, !address.startsWith('unix:')),
+    footprint: (nrFrames) => nbdServerFootprint(nrFrames, nrConnections, !address.startsWith('unix:'), pinFrames(nrFrames)),
   };
 }
 

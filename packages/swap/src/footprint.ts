@@ -46,6 +46,11 @@ export function pagedBufferTerm(sizeBytes: number): FootprintTerm {
   return { what: 'page cells', frames: Math.ceil((Math.ceil(sizeBytes / PAGE_SIZE) * 4) / PAGE_SIZE) };
 }
 
+/** What pinning a block device for a swap area takes. @param maxTransferBytes longest transfer of the device. */
+export function swapPinFrames(nrFrames: number, maxTransferBytes: number): number {
+  return deviceIoFrames(writebackPages(nrFrames), maxTransferBytes);
+}
+
 /** A swap area to be. */
 export interface SwapAreaDescription {
   /** Name of the node of the block device it is to lie on. */
@@ -67,7 +72,7 @@ export function describeSwapArea(area: SwapAreaDescription): NodeDescription {
     needs: [device],
     footprint(nrFrames) {
       const transferBytes = area.maxTransferBytes?.(nrFrames) ?? Number.MAX_SAFE_INTEGER;
-      return swapAreaFootprint(nrFrames, nrSlots, checksum, deviceIoFrames(writebackPages(nrFrames), transferBytes));
+      return swapAreaFootprint(nrFrames, nrSlots, checksum, swapPinFrames(nrFrames, transferBytes));
     },
   };
 }

@@ -16,7 +16,7 @@
  *
  * @packageDocumentation
  */
-export { describeSwapArea, pagedBufferTerm, type SwapAreaDescription } from './footprint.js';
+export { describeSwapArea, pagedBufferTerm, type SwapAreaDescription, swapPinFrames } from './footprint.js';
 export { type FormatSwapOptions, formatSwap, readSwapHeader } from './format.js';
 export {
   encodeSwapHeader,

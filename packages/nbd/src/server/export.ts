@@ -37,6 +37,13 @@ export class Export {
     if (can.writeZeroes && !this.readOnly) this.flags |= TransmissionFlag.SEND_WRITE_ZEROES;
   }
 
+  /** Frames that its pins take. */
+  get pinFrames(): number {
+    let frames = 0;
+    for (const pinned of this.#pins.keys()) frames += pinned.standingFrames;
+    return frames;
+  }
+
   /** Who has it pinned. */
   get pinnedBy(): string[] {
     return [...this.#pins.values()];

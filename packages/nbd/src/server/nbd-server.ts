@@ -135,14 +135,17 @@ export class NbdServer {
     const { memory, localConnections } = kernel;
     const { address } = this.#listener as Listener;
     const rightsCross = localConnections.rightsCross && address.kind === 'tcp';
-    const footprint = (nrConnections: number) => nbdServerFootprint(memory.nrFrames, nrConnections, rightsCross);
+    const footprint = (nrConnections: number, pinFrames: number) =>
+      nbdServerFootprint(memory.nrFrames, nrConnections, rightsCross, pinFrames);
+    const exported = [...this.#offer.exports.values()];
     const node: WriteoutNode = {
       name: `nbd-server:${formatAddress(address)}`,
       kind: 'server',
       footprint: {
-        ...footprint(0),
+        ...footprint(0, 0),
         get standing() {
-          return footprint(guests.nrConnections).standing;
+          const pinFrames = exported.reduce((sum, each) => sum + each.pinFrames, 0);
+          return footprint(guests.nrConnections, pinFrames).standing;
         },
       },
     };
