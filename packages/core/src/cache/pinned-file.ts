@@ -2,7 +2,7 @@
  * Pinned files (M14): a file, or a whole device, that can be written when memory is gone.
  *
  * After `swapActivate` returns, `swapOut`, `swapIn` and `flush` complete inside the memory that was set aside by it: no allocation,
- * no block map read from disk, no connection made in ordinary memory. While pinned the backing keeps its size and place. Swap areas
+ * no block map read from disk, no connection made in ordinary memory. While pinned the backing keeps its size and place (trap 9). Swap areas
  * are one user, md's write-intent bitmap another; neither knows what lies underneath.
  */
 import type { NegErrno } from '../base/errno.js';

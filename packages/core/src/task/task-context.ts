@@ -1,6 +1,9 @@
 /**
  * Who is asking. There is no ambient "current": a `TaskContext` is the first argument of whatever may allocate or wait.
  *
+ * No call says for itself what it may do: marks at single call sites are never complete (trap 4). It is all here, and whatever is called with
+ * the task obeys it.
+ *
  * It is immutable and only ever narrowed by derivation: `task.within(node)`, `task.noIo()`, `task.withTicket(ticket)`. Nothing has
  * to be restored, so no scope can leak across an await. Servers, devices and transports run in tasks born within their node.
  */
