@@ -1,7 +1,15 @@
 /**
  * Transports: what connects and listens. The host's are in `@tidemark/net/host`; plugins register theirs under `TRANSPORT`.
  */
-import { type AbortSignalLike, type DependencyContainer, KernelError, type LocalClient, resolveEach, TRANSPORT } from '@tidemark/core';
+import {
+  type AbortSignalLike,
+  type DependencyContainer,
+  KernelError,
+  type LocalClient,
+  resolveEach,
+  TRANSPORT,
+  type WriteoutNode,
+} from '@tidemark/core';
 import { formatAddress, type SocketAddress } from './address.js';
 import type { ReceiveSlot } from './receive-slot.js';
 import type { Socket, SocketHandler } from './socket.js';
@@ -63,6 +71,8 @@ export interface Transport {
   readonly name: string;
   /** Kinds of address it serves. */
   readonly kinds: readonly SocketAddress['kind'][];
+  /** Its node of the writeout graph: what writes out over its connections needs it. None: it takes no memory beyond slots. */
+  readonly node?: WriteoutNode;
   /**
    * @throws KernelError naming the address: ECONNREFUSED, ENOENT (no such unix socket), ENXIO (no such host, or no way to it),
    * ETIMEDOUT, EACCES, EINTR or the signal's reason. The slot is free again when it throws.

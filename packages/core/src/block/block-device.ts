@@ -41,6 +41,8 @@ export interface BlockDeviceOps {
   readonly can: { readonly flush: boolean; readonly fua: boolean; readonly discard: boolean; readonly writeZeroes: boolean };
   /** What the kernel's table of local connections knows it by, if it reaches a server over a socket: then that server may be this kernel's. */
   readonly client?: DeviceClient;
+  /** Nodes that its writeout needs beside a server of this kernel: the transport of its socket. */
+  readonly needs?: readonly WriteoutNode[];
   /**
    * What requests in flight wait for: `{ kind: 'reply', name: 'of nbd://…' }`. Empty if nothing is in flight, or if the device itself is what
    * works. For stall reports.

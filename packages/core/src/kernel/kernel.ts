@@ -279,9 +279,10 @@ export class Kernel {
       footprint,
       heldBy: () => device.ops.waitsFor?.(graph.successorsOf(node).length > 0) ?? [],
     };
-    const { client } = device.ops;
+    const { client, needs = [] } = device.ops;
     const server = client?.server ?? null;
-    await this.reserves.admit(this.task, { candidates: [{ node }], edges: server === null ? [] : [[node, server.node]] });
+    const needed = server === null ? needs : [...needs, server.node];
+    await this.reserves.admit(this.task, { candidates: [{ node }], edges: needed.map((each) => [node, each] as const) });
     client?.admitted(node);
     if (this.#devices.has(device)) this.#devices.set(device, node);
     else await this.reserves.release(node); // it was closed meanwhile

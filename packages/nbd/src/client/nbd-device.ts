@@ -28,6 +28,7 @@ import {
   type TracePoints,
   type WaitParty,
   WRITE_AGAIN,
+  type WriteoutNode,
 } from '@tidemark/core';
 import type { ReceiveSlot, Socket, SocketHandler } from '@tidemark/net';
 import { Command, CommandFlag, TransmissionFlag } from '../protocol/constants.js';
@@ -57,6 +58,8 @@ export interface NbdDeviceParts {
   readonly slot: ReceiveSlot;
   /** What its connections are known by in this kernel; closed with the device. */
   readonly client: LocalClient;
+  /** The transport's node of the writeout graph, if it has one. */
+  readonly needs: readonly WriteoutNode[];
   readonly nrUnits: number;
   /** Largest payload the kernel's plan allows. */
   readonly payloadBytes: number;
@@ -74,6 +77,7 @@ export class NbdDevice implements BlockDeviceOps, SocketHandler {
   readonly maxTransferBytes: number;
   readonly readOnly: boolean;
   readonly client: LocalClient;
+  readonly needs: readonly WriteoutNode[];
   readonly trusted = false;
   readonly viaSocket = true;
   readonly can: BlockDeviceOps['can'];
@@ -101,6 +105,7 @@ export class NbdDevice implements BlockDeviceOps, SocketHandler {
     this.#info = info;
     this.name = parts.name;
     this.client = parts.client;
+    this.needs = parts.needs;
     this.nrUnits = parts.nrUnits;
     this.blockSizeBytes = info.minBlockBytes;
     this.sizeBytes = info.sizeBytes - (info.sizeBytes % info.minBlockBytes); // the specification has a partial last block out of reach

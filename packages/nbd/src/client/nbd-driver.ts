@@ -68,6 +68,7 @@ export class NbdDriver implements BlockDriver {
           headerMemory,
           slot,
           client,
+          needs: transport.node === undefined ? [] : [transport.node],
           nrUnits,
           payloadBytes,
           readOnly: options.readOnly ?? false,

@@ -96,10 +96,11 @@ export class NbdServer {
       }
       this.#listener = await transport.listen(address, {
         maxConnections: this.#options.maxConnections ?? memory.sizes.maxConnections,
+        memalloc: true,
         accept: (peer, client) => this.#accept(peer, client),
         onRefused: (error) => this.#report(error, formatAddress(address)),
       });
-      await this.#admit();
+      await this.#admit(transport.node ?? null);
     } catch (error) {
       await this.#listener?.close();
       for (const device of held) device.unhold();
@@ -130,7 +131,7 @@ export class NbdServer {
   }
 
   /** Joins the writeout graph: whoever writes out through this server needs the devices behind it. Connections are accepted from then on. */
-  async #admit(): Promise<void> {
+  async #admit(transport: WriteoutNode | null): Promise<void> {
     const kernel = this.#kernel;
     const { memory, localConnections } = kernel;
     const { address } = this.#listener as Listener;
@@ -157,7 +158,7 @@ export class NbdServer {
       server,
       rightsCross,
     });
-    const edges: WriteoutEdge[] = [];
+    const edges: WriteoutEdge[] = transport === null ? [] : [[node, transport]];
     for (const device of this.#devices) edges.push([node, await kernel.writeoutNodeOf(device)]);
     await kernel.reserves.admit(kernel.task, { candidates: [{ node }], edges });
     const leave = localConnections.serve(formatAddress(address), server);

@@ -5,6 +5,8 @@
  *             else out of the receive account        source account: the buffer is *tagged*
  *             else none
  *
+ * The second line is there under reserve policies that know the tag (M23); the others receive into the atomic band or not at all.
+ *
  * A buffer is freed when its packet has been handled, unless a `Holder` holds it. The emergency state begins with the first tagged buffer
  * and ends when none is left and free memory is above `low`; it changes no rule, the tag does.
  */
@@ -132,7 +134,8 @@ export class BufferPool {
   #takeFrame(frameClass: number, mayUseReserve: boolean): Pfn {
     const { allocator } = this.#memory;
     const pfn = allocator.allocPage(this.#task, frameClass | Gfp.ATOMIC);
-    return pfn >= 0 || this.#funded === null || !mayUseReserve ? pfn : allocator.allocPage(this.#funded, frameClass | Gfp.ATOMIC);
+    if (pfn >= 0 || this.#funded === null || !mayUseReserve || !this.#memory.reserve.policy.dropsTagged) return pfn;
+    return allocator.allocPage(this.#funded, frameClass | Gfp.ATOMIC);
   }
 
   #isReserve(pfn: Pfn): boolean {

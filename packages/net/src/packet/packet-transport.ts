@@ -12,6 +12,8 @@ import {
   type FootprintTerm,
   KernelError,
   limitFrames,
+  type LocalClient,
+  type MaybePromise,
   type Memory,
   type NodeFootprint,
   PAGE_SIZE,
@@ -38,7 +40,7 @@ import type { ReceiveRules } from './rules.js';
 import { connectionFrames, packetFootprint, type PacketSizes, packetSizes, ringFrames } from './sizes.js';
 import { StreamLayer } from './stream/stream-layer.js';
 import { UdpLayer, type UdpOptions, type UdpSocket } from './udp/udp-layer.js';
-import type { Ipv4Address } from './wire/ipv4-address.js';
+import { type Ipv4Address, isLoopback } from './wire/ipv4-address.js';
 import { Protocol } from './wire/ipv4-header.js';
 
 /** What a host is plugged in with. */
@@ -62,6 +64,8 @@ export interface PacketEnvironment {
   readonly trace: TracePoints;
   readonly task: TaskContext;
   readonly rules: ReceiveRules;
+  /** As `LocalConnections.recognise`. */
+  recognise(clientEnd: string, serverEnd: string): MaybePromise<LocalClient | null>;
   /** Null for a host whose memory is nobody's concern. */
   readonly planner: ReservePlanner | null;
   /** Called once, when the host is up. */
@@ -149,6 +153,7 @@ export class PacketTransport implements Transport {
       queueBuffers: Math.max(Math.floor(sizes.backlogBytes / PAGE_SIZE), 1),
       segmentMaxBytes: sizes.segmentBytes,
       maxConnections: sizes.maxConnections,
+      recognise: (clientEnd, serverEnd) => environment.recognise(clientEnd, serverEnd),
     });
     this.#udp = new UdpLayer(shared);
   }
@@ -179,7 +184,7 @@ export class PacketTransport implements Transport {
     if (peer === null)
       throw new KernelError('ENXIO', `connect to ${formatAddress(address)}: no host of this network is called ${target.host}`);
     await this.start();
-    return this.#streams.connect(target, peer, options);
+    return this.#streams.connect(target, isLoopback(peer) ? this.address : peer, options);
   }
 
   async listen(address: SocketAddress, options: ListenOptions): Promise<Listener> {

@@ -37,7 +37,7 @@ export function packetTransport(network: PacketNetwork, options: PacketHostOptio
     register(container) {
       const make = instanceCachingFactory((c: DependencyContainer) => {
         const kernel = c.resolve(KERNEL);
-        const { memory, clock, random, trace, task, reserves: planner } = kernel;
+        const { memory, clock, random, trace, task, reserves: planner, localConnections } = kernel;
         return new PacketTransport(network, options, {
           memory,
           clock,
@@ -45,6 +45,7 @@ export function packetTransport(network: PacketNetwork, options: PacketHostOptio
           trace,
           task,
           planner,
+          recognise: (clientEnd, serverEnd) => localConnections.recognise(clientEnd, serverEnd),
           rules: c.isRegistered(RECEIVE_RULES) ? c.resolve(RECEIVE_RULES) : emergencyRules,
           onUp: (transport) => void kernel.onShutdown(transport.node.name, () => transport.end()),
         });
@@ -74,6 +75,7 @@ export function bareHost(network: PacketNetwork, options: BareHostOptions): Pack
     trace,
     task: TaskContext.root(name),
     planner: null,
+    recognise: () => null,
     rules: emergencyRules,
     onUp: () => {},
   });

@@ -65,7 +65,7 @@ export function memallocPolicy(options: { readonly halfThrottle?: boolean } = {}
       hasCleanPass: false,
       fundsDirtyPages: false,
       checksInequality: false,
-      dropsTagged: true,
+      dropsTagged: options.halfThrottle ?? false, // the mark of sockets came with the throttle
       limitOf: () => 0,
       minOf: (baseFrames) => baseFrames,
       floorOf: (task, gfp) => memallocFloor(memory.min, callerOf(task, gfp)),

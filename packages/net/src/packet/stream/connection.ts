@@ -21,6 +21,7 @@
 import { type Clock, KernelError, type TimerHandle } from '@tidemark/core';
 import type { ReceiveSlot } from '../../receive-slot.js';
 import type { Socket, SocketHandler } from '../../socket.js';
+import type { Holder } from '../holder.js';
 import type { PacketBuffer } from '../packet-buffer.js';
 import type { Ipv4Address } from '../wire/ipv4-address.js';
 import { Flag, type Segment, WINDOW_MAX_BYTES } from '../wire/segment.js';
@@ -104,6 +105,8 @@ export class Connection implements Socket {
   onOpened: (error: KernelError | null) => void = () => {};
   /** Told once, after the handler: an open connection is closed. */
   onGone: () => void = () => {};
+  /** Told once, first: nothing of it comes from or goes to the peer's end any more, as far as its owner is concerned. */
+  onReleased: () => void = () => {};
 
   constructor(
     host: ConnectionHost,
@@ -111,7 +114,8 @@ export class Connection implements Socket {
     readonly peerAddress: Ipv4Address,
     readonly peerPort: number,
     readonly localPort: number,
-    readonly isMarked: boolean,
+    /** The mark (M12). */
+    public isMarked: boolean,
     firstSequence: number,
     queue: ReceiveQueue,
     state: 'connecting' | 'accepting',
@@ -147,6 +151,12 @@ export class Connection implements Socket {
     const slotBytes = this.#isPaused || !this.#isOpen ? 0 : this.slot.target().length;
     this.#toldWindowBytes = Math.min(slotBytes + (maxBuffers - nrBuffers) * this.#host.segmentMaxBytes, WINDOW_MAX_BYTES);
     return this.#toldWindowBytes;
+  }
+
+  /** Marks one that is accepting, now that it is known whose it is. */
+  mark(holder: Holder): void {
+    this.isMarked = true;
+    this.#queue.useHolder(holder);
   }
 
   /** Gives it its end: slot and handler. */

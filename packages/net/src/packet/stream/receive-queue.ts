@@ -11,9 +11,14 @@ export class ReceiveQueue {
 
   constructor(
     private readonly pool: BufferPool,
-    private readonly holder: Holder,
+    private holder: Holder,
     readonly maxBuffers: number,
   ) {}
+
+  /** Another holder from now on; it is empty. */
+  useHolder(holder: Holder): void {
+    this.holder = holder;
+  }
 
   get nrBuffers(): number {
     return this.#nrBuffers;

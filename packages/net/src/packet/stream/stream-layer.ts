@@ -4,7 +4,7 @@
  * Bounds: a listener's connections, half-open ones included; the transport's connections altogether, whose objects stand; per connection
  * the buffers of its receive queue. A segment for nobody is answered by a reset.
  */
-import { abortErrno, type Clock, errorFrom, KernelError, type RandomSource } from '@tidemark/core';
+import { abortErrno, type Clock, errorFrom, KernelError, type LocalClient, type MaybePromise, type RandomSource } from '@tidemark/core';
 import { formatAddress, type SocketAddress } from '../../address.js';
 import type { ConnectOptions, Listener, ListenOptions } from '../../transport.js';
 import type { PacketCounters, PacketDrop } from '../counters.js';
@@ -45,6 +45,8 @@ export interface StreamParts {
   readonly segmentMaxBytes: number;
   readonly maxConnections: number;
   drop(buffer: PacketBuffer, why: PacketDrop, holder?: string): void;
+  /** Whose connection of this kernel it is, by the addresses of both ends (M16); null for a stranger's. */
+  recognise(clientEnd: string, serverEnd: string): MaybePromise<LocalClient | null>;
   /** The number of connections or listeners has changed. */
   onChange(): void;
 }
@@ -233,12 +235,26 @@ export class StreamLayer implements ConnectionHost {
   #released(connection: Connection): void {
     this.#nrConnections--;
     this.#toFlush.delete(connection);
-    if (connection.isMarked) {
-      const left = (this.#peers.get(connection.peerAddress) as number) - 1;
-      if (left === 0) this.#peers.delete(connection.peerAddress);
-      else this.#peers.set(connection.peerAddress, left);
-    }
+    if (connection.isMarked) this.#countPeer(connection.peerAddress, -1);
+    connection.onReleased();
     this.#parts.onChange();
+  }
+
+  #countPeer(address: Ipv4Address, change: number): void {
+    const count = (this.#peers.get(address) ?? 0) + change;
+    if (count === 0) this.#peers.delete(address);
+    else this.#peers.set(address, count);
+  }
+
+  /** For listeners: whose connection it is. One of this kernel's is marked: both ends of a local edge are (M16). */
+  async recognise(connection: Connection): Promise<LocalClient | null> {
+    const ownEnd = `${formatIpv4(this.#parts.ip().address)}:${connection.localPort}`;
+    const client = await this.#parts.recognise(connection.peer, ownEnd);
+    if (client !== null && connection.state === 'accepting' && !connection.isMarked && this.#parts.rules.marks(true)) {
+      connection.mark(this.#parts.backlog);
+      this.#countPeer(connection.peerAddress, 1);
+    }
+    return client;
   }
 
   /** A new connection, or null if there are as many as there may be. */
@@ -262,7 +278,7 @@ export class StreamLayer implements ConnectionHost {
     }
     ofPort.set(peerAddress * 0x10000 + peerPort, connection);
     this.#nrConnections++;
-    if (isMarked) this.#peers.set(peerAddress, (this.#peers.get(peerAddress) ?? 0) + 1);
+    if (isMarked) this.#countPeer(peerAddress, 1);
     return connection;
   }
 
@@ -285,6 +301,9 @@ export class StreamLayer implements ConnectionHost {
       );
     }
     connection.join(options.slot, options.handler);
+    const local = options.client?.connecting();
+    local?.connected(`${formatIpv4(this.#parts.ip().address)}:${connection.localPort}`, connection.peer);
+    connection.onReleased = () => local?.over();
     return new Promise((resolve, reject) => {
       const giveUp = (error: KernelError): void => connection.destroy(error);
       const onAbort = (): void => {

@@ -1,6 +1,7 @@
 /**
  * A listener of the byte stream. A SYN makes a connection that is *accepting*: its owner takes the memory it needs, and only then is the SYN
- * answered. So nothing can come that has no slot to go to, and a client whose server is short of memory waits, or is refused.
+ * answered. So nothing can come that has no slot to go to, and a client whose server is short of memory waits, or is refused. A connection
+ * is a stranger's until it is recognised as one of this kernel's (M16).
  */
 import { KernelError } from '@tidemark/core';
 import { formatAddress, type SocketAddress } from '../../address.js';
@@ -12,6 +13,7 @@ import type { StreamLayer } from './stream-layer.js';
 
 export class StreamListener implements Listener {
   nrConnections = 0;
+  #nrStrangers = 0;
   #isClosed = false;
   #closed: Promise<void> | null = null;
   #onIdle: () => void = () => {};
@@ -28,9 +30,9 @@ export class StreamListener implements Listener {
     const { maxConnections } = this.options;
     const name = formatAddress(this.address);
     const peer = `${formatIpv4(peerAddress)}:${segment.sourcePort}`;
-    if (this.nrConnections >= maxConnections) {
+    if (this.#nrStrangers >= 2 * maxConnections) {
       this.layer.refuseSyn(peerAddress, segment);
-      this.options.onRefused?.(new KernelError('EAGAIN', `${name} has its ${maxConnections} connections`));
+      this.options.onRefused?.(this.#full());
       return;
     }
     const { port } = this.address as SocketAddress & { kind: 'tcp' };
@@ -42,13 +44,19 @@ export class StreamListener implements Listener {
     }
     connection.heardSyn(segment);
     this.nrConnections++;
+    this.#nrStrangers++;
     void this.#accept(connection, peer);
   }
 
   async #accept(connection: Connection, peer: string): Promise<void> {
     let accepted: AcceptedConnection | null = null;
+    let isStranger = true;
     try {
-      accepted = await this.options.accept(peer, null);
+      const client = await this.layer.recognise(connection);
+      isStranger = client === null;
+      if (!isStranger) this.#nrStrangers--;
+      else if (this.#nrStrangers > this.options.maxConnections) throw this.#full();
+      accepted = await this.options.accept(peer, client);
     } catch (error) {
       this.options.onRefused?.(error instanceof KernelError ? error : new KernelError('EIO', `accept ${peer}`, { cause: error }));
     }
@@ -58,7 +66,7 @@ export class StreamListener implements Listener {
         connection.destroy();
       }
       accepted?.onAbandon();
-      this.#gone();
+      this.#gone(isStranger);
       return;
     }
     const taken = accepted;
@@ -68,15 +76,20 @@ export class StreamListener implements Listener {
       if (error === null) taken.onOpen(connection);
       else {
         taken.onAbandon();
-        this.#gone();
+        this.#gone(isStranger);
       }
     };
-    connection.onGone = () => this.#gone();
+    connection.onGone = () => this.#gone(isStranger);
     connection.open();
   }
 
-  #gone(): void {
+  #full(): KernelError {
+    return new KernelError('EAGAIN', `${formatAddress(this.address)} has its ${this.options.maxConnections} connections`);
+  }
+
+  #gone(isStranger: boolean): void {
     this.nrConnections--;
+    if (isStranger) this.#nrStrangers--;
     if (this.#isClosed && this.nrConnections === 0) this.#onIdle();
   }
 
