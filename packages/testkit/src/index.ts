@@ -42,3 +42,4 @@ export * from './time/random.js';
 export * from './time/schedule.js';
 export * from './time/trace-hash.js';
 export * from './time/virtual-clock.js';
+export { memfs } from './memfs/index.js';

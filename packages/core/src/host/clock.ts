@@ -20,6 +20,10 @@ export class HostClock implements Clock {
     return performance.now();
   }
 
+  wallMs(): number {
+    return Date.now();
+  }
+
   setTimer(delayMs: number, fire: () => void): TimerHandle {
     const dueMs = this.nowMs() + delayMs;
     const arm = (): NodeJS.Timeout => setTimeout(tick, Math.min(Math.max(dueMs - this.nowMs(), 0), LONGEST_MS));

@@ -11,6 +11,8 @@ export type TimerHandle = { readonly timer: unique symbol } | object;
 /** Time in milliseconds from an arbitrary start, never going back. */
 export interface Clock {
   nowMs(): number;
+  /** Milliseconds since 1970, with a fraction, for the times of files; may go back. Without it files carry `nowMs`. */
+  wallMs?(): number;
   /** Calls `fire` once, `delayMs` from now. */
   setTimer(delayMs: number, fire: () => void): TimerHandle;
   clearTimer(timer: TimerHandle): void;

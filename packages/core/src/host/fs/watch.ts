@@ -1,0 +1,97 @@
+/** `watch`: what changes in a directory, or in a file, as long as somebody looks. Changes that others make on a server are not seen. */
+import { EventEmitter } from 'node:events';
+import type { FSWatcher } from 'node:fs';
+import type { FileChangeInfo } from 'node:fs/promises';
+import type { Inode } from '../../vfs/inode.js';
+import type { Change } from '../../vfs/changes.js';
+import type { Vfs } from '../../vfs/vfs.js';
+import type { Caller } from '../../vfs/walk.js';
+import { toOptions, toPath } from './arguments.js';
+import { checkAborted } from './descriptor-calls.js';
+import { FsError, wrongType } from './errors.js';
+import { now } from './face.js';
+import { encoded } from './path-calls.js';
+
+/** Changes a slow reader of `promises.watch` may be behind; older ones are forgotten. */
+const QUEUE_MAX = 2048;
+
+class Watcher extends EventEmitter {
+  readonly #inode: Inode;
+  readonly #stop: () => void;
+  readonly #encoding: unknown;
+  #isOpen = true;
+
+  /** Keeps a reference to what it watches. @throws FsError ENOENT and the like. */
+  constructor(vfs: Vfs, who: Caller, path: string, encoding: unknown) {
+    super();
+    this.#encoding = encoding;
+    const inode = now(vfs.resolve(who, path), 'watch');
+    if (typeof inode === 'number') throw new FsError(inode, 'watch', path);
+    this.#inode = inode;
+    const ownName = path.slice(path.lastIndexOf('/') + 1);
+    this.#stop = vfs.changes.subscribe((change) => this.#see(change, ownName));
+  }
+
+  #see({ kind, dir, name, inode }: Change, ownName: string): void {
+    if (dir === this.#inode && name !== null) this.emit('change', kind, encoded(name, this.#encoding));
+    else if (inode === this.#inode && !inode.isDirectory) this.emit('change', kind, encoded(ownName, this.#encoding));
+  }
+
+  close(): void {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    this.#stop();
+    this.#inode.superblock.put(this.#inode);
+    process.nextTick(() => this.emit('close'));
+  }
+
+  /** For Node's sake: a watcher of ours keeps no process alive. */
+  ref(): this {
+    return this;
+  }
+
+  unref(): this {
+    return this;
+  }
+}
+
+/** As `fs.watch`. */
+export function watch(vfs: Vfs, who: Caller, path: unknown, ...rest: unknown[]): FSWatcher {
+  const at = toPath(path, 'filename');
+  const listener = typeof rest[0] === 'function' ? rest[0] : rest[1];
+  const { encoding, signal } = toOptions(rest[0]);
+  if (listener !== undefined && typeof listener !== 'function') throw wrongType('listener', 'of type function', listener);
+  const watcher = new Watcher(vfs, who, at, encoding);
+  if (listener !== undefined) watcher.on('change', listener as (...args: unknown[]) => void);
+  const aborting = signal as AbortSignal | undefined;
+  if (aborting?.aborted) watcher.close();
+  else aborting?.addEventListener('abort', () => watcher.close(), { once: true });
+  return watcher as unknown as FSWatcher;
+}
+
+/** As `fs.promises.watch`: changes one after the other, until the signal aborts or the loop is left. */
+export async function* watchEvents(vfs: Vfs, who: Caller, path: unknown, options: unknown): AsyncGenerator<FileChangeInfo<string>> {
+  const { signal } = toOptions(options);
+  checkAborted(signal);
+  const queue: FileChangeInfo<string>[] = [];
+  let wake = (): void => {};
+  const watcher = watch(vfs, who, path, options);
+  watcher.on('change', (eventType: string, filename: string | Buffer) => {
+    queue.push({ eventType: eventType as 'change' | 'rename', filename: filename as string });
+    if (queue.length > QUEUE_MAX) queue.shift();
+    wake();
+  });
+  watcher.on('close', () => wake());
+  try {
+    for (;;) {
+      for (let change = queue.shift(); change !== undefined; change = queue.shift()) yield change;
+      checkAborted(signal);
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+      checkAborted(signal);
+    }
+  } finally {
+    watcher.close();
+  }
+}

@@ -1,0 +1,52 @@
+/** A file as somebody has opened it: which inode, what for, and where the next read or write without an offset goes. */
+import type { Inode } from './inode.js';
+import { OpenFlag } from './mode.js';
+
+export class OpenFile {
+  /** Where reads and writes without an offset go on, in bytes. */
+  positionBytes = 0;
+  #isOpen = true;
+
+  readonly #open: Set<OpenFile>;
+
+  /** Takes the caller's reference to the inode over. @param flags of `OpenFlag`. @param open the table of open files it is in until it is closed. */
+  constructor(
+    readonly inode: Inode,
+    readonly flags: number,
+    open: Set<OpenFile>,
+  ) {
+    this.#open = open;
+    open.add(this);
+  }
+
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  get mayRead(): boolean {
+    return (this.flags & OpenFlag.ACCESS_MODE) !== OpenFlag.WRITE_ONLY;
+  }
+
+  get mayWrite(): boolean {
+    return (this.flags & OpenFlag.ACCESS_MODE) !== OpenFlag.READ_ONLY;
+  }
+
+  /** Every write goes to the end. */
+  get isAppend(): boolean {
+    return (this.flags & OpenFlag.APPEND) !== 0;
+  }
+
+  /** A write is durable when it has ended. */
+  get isSynchronous(): boolean {
+    return (this.flags & (OpenFlag.DATA_SYNC | OpenFlag.SYNC)) !== 0;
+  }
+
+  /** Lets go of the inode, and of its advisory locks; an unlinked file is deleted with its last opener. Twice is fine. */
+  release(): void {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    this.#open.delete(this);
+    this.inode.fileLocks?.unlock(this, { from: 0, to: Infinity });
+    this.inode.superblock.put(this.inode);
+  }
+}

@@ -1,0 +1,133 @@
+/**
+ * The operations of a mounted filesystem as core calls them: one class, whatever the plugin's record looks like, so that call sites see
+ * one shape; what a plugin left out is here as the answer that stands for it.
+ */
+import { Errno, KernelError, type NegErrno } from '../base/errno.js';
+import { PAGE_SIZE } from '../base/size.js';
+import type { SuperblockOps } from './file-system.js';
+
+const notSupported = (): NegErrno => -Errno.EOPNOTSUPP;
+const nothing = (): 0 => 0;
+
+export class Operations {
+  readonly readInode: SuperblockOps['readInode'];
+  readonly refresh: NonNullable<SuperblockOps['refresh']>;
+  readonly forget: NonNullable<SuperblockOps['forget']>;
+  readonly deleteInode: SuperblockOps['deleteInode'];
+  readonly lookup: SuperblockOps['lookup'];
+  readonly readDirectory: SuperblockOps['readDirectory'];
+  readonly create: SuperblockOps['create'];
+  readonly link: SuperblockOps['link'];
+  readonly remove: SuperblockOps['remove'];
+  readonly rename: SuperblockOps['rename'];
+  readonly setAttributes: SuperblockOps['setAttributes'];
+  readonly readLink: SuperblockOps['readLink'];
+  readonly addressSpace: SuperblockOps['addressSpace'];
+  readonly allocate: NonNullable<SuperblockOps['allocate']>;
+  readonly seekData: NonNullable<SuperblockOps['seekData']>;
+  readonly seekHole: NonNullable<SuperblockOps['seekHole']>;
+  readonly getXattr: NonNullable<SuperblockOps['getXattr']>;
+  readonly listXattrs: NonNullable<SuperblockOps['listXattrs']>;
+  readonly setXattr: NonNullable<SuperblockOps['setXattr']>;
+  readonly removeXattr: NonNullable<SuperblockOps['removeXattr']>;
+  readonly room: SuperblockOps['room'];
+  readonly sync: SuperblockOps['sync'];
+  readonly syncInode: NonNullable<SuperblockOps['syncInode']>;
+  readonly unmount: SuperblockOps['unmount'];
+
+  constructor(ops: SuperblockOps) {
+    this.readInode = ops.readInode.bind(ops);
+    this.refresh = ops.refresh?.bind(ops) ?? nothing;
+    this.forget = ops.forget?.bind(ops) ?? nothing;
+    this.deleteInode = ops.deleteInode.bind(ops);
+    this.lookup = ops.lookup.bind(ops);
+    this.readDirectory = ops.readDirectory.bind(ops);
+    this.create = ops.create.bind(ops);
+    this.link = ops.link.bind(ops);
+    this.remove = ops.remove.bind(ops);
+    this.rename = ops.rename.bind(ops);
+    this.setAttributes = ops.setAttributes.bind(ops);
+    this.readLink = ops.readLink.bind(ops);
+    this.addressSpace = ops.addressSpace.bind(ops);
+    this.allocate = ops.allocate?.bind(ops) ?? notSupported;
+    this.seekData = ops.seekData?.bind(ops) ?? ((_task, inode, offset) => (offset < inode.sizeBytes ? offset : -Errno.ENXIO));
+    this.seekHole = ops.seekHole?.bind(ops) ?? ((_task, inode, offset) => (offset < inode.sizeBytes ? inode.sizeBytes : -Errno.ENXIO));
+    this.getXattr = ops.getXattr?.bind(ops) ?? notSupported;
+    this.listXattrs = ops.listXattrs?.bind(ops) ?? notSupported;
+    this.setXattr = ops.setXattr?.bind(ops) ?? notSupported;
+    this.removeXattr = ops.removeXattr?.bind(ops) ?? notSupported;
+    this.room = ops.room.bind(ops);
+    this.sync = ops.sync.bind(ops);
+    this.syncInode = ops.syncInode?.bind(ops) ?? ((task) => ops.sync(task));
+    this.unmount = ops.unmount.bind(ops);
+  }
+}
+
+/** The operations of a filesystem that was taken away from under its users: everything fails with EIO. */
+export function goneOperations(): Operations {
+  const gone = (): NegErrno => -Errno.EIO;
+  return new Operations({
+    apiVersion: 1,
+    name: 'gone',
+    rootIno: 1,
+    readOnly: true,
+    blockSizeBytes: PAGE_SIZE,
+    maxFileSizeBytes: 0,
+    maxLinks: 0,
+    updatesAtOnce: true,
+    readInode: gone,
+    deleteInode: nothing,
+    lookup: gone,
+    readDirectory: gone,
+    create: gone,
+    link: gone,
+    remove: gone,
+    rename: gone,
+    setAttributes: gone,
+    readLink: gone,
+    addressSpace: () => {
+      throw new KernelError('EIO', 'the filesystem was unmounted by force');
+    },
+    allocate: gone,
+    seekData: gone,
+    seekHole: gone,
+    getXattr: gone,
+    listXattrs: gone,
+    setXattr: gone,
+    removeXattr: gone,
+    room: gone,
+    sync: gone,
+    unmount: nothing,
+  });
+}
+
+/** @throws KernelError EINVAL naming what a plugin's record lacks or declares wrongly. */
+export function checkSuperblockOps(source: string, ops: SuperblockOps): void {
+  const bad = (what: string): never => {
+    throw new KernelError('EINVAL', `the filesystem of ${source} ${what}`);
+  };
+  if (ops?.apiVersion !== 1) bad(`speaks version ${String(ops?.apiVersion)} of the contract, not 1`);
+  if (!Number.isSafeInteger(ops.rootIno) || ops.rootIno < 1) bad(`declares ${ops.rootIno} as its root's inode number`);
+  if (!Number.isSafeInteger(ops.blockSizeBytes) || ops.blockSizeBytes < 1) bad(`declares blocks of ${ops.blockSizeBytes} bytes`);
+  if (!Number.isSafeInteger(ops.maxFileSizeBytes) || ops.maxFileSizeBytes < 0)
+    bad(`declares files of ${ops.maxFileSizeBytes} bytes at most`);
+  if (!Number.isSafeInteger(ops.maxLinks) || ops.maxLinks < 1) bad(`declares ${ops.maxLinks} names a file at most`);
+  for (const what of REQUIRED) if (typeof ops[what] !== 'function') bad(`lacks the operation ${what}`);
+}
+
+const REQUIRED = [
+  'readInode',
+  'deleteInode',
+  'lookup',
+  'readDirectory',
+  'create',
+  'link',
+  'remove',
+  'rename',
+  'setAttributes',
+  'readLink',
+  'addressSpace',
+  'room',
+  'sync',
+  'unmount',
+] as const;
