@@ -1,5 +1,6 @@
 /** The guards that tests must hold: see `mutant.ts`. In the order of the mechanisms. */
 import type { Mutant } from './mutant.js';
+import { RESERVE_MUTANTS } from './reserve.js';
 
 const GRAPH = 'packages/core/src/mm/writeout-graph.ts';
 const PLANNER = 'packages/core/src/mm/reserve-planner.ts';
@@ -8,6 +9,7 @@ const SWAP_WRITER = 'packages/swap/src/swap-writer.ts';
 const NBD_CLIENT = 'packages/nbd/src/client/nbd-device.ts';
 
 export const MUTANTS: readonly Mutant[] = [
+  ...RESERVE_MUTANTS,
   {
     name: 'm4-cycle-check',
     guard: 'an edge that would close a cycle is refused (M4)',

@@ -148,20 +148,4 @@ describe('hand-off (M8)', () => {
       { numRuns: 40 },
     );
   });
-
-  it('does not hand out what an admission sets aside, between its nodes', () => {
-    const memory = new Memory(512);
-    const { allocator, reserve } = memory;
-    let served = 0;
-    reserve.onChange = () => {
-      allocator.updateWatermarks();
-      served++;
-    };
-    reserve.change(() => {
-      reserve.open('a', 50);
-      reserve.open('b', 60);
-      expect(served).toBe(0);
-    });
-    expect([served, allocator.watermarks.min]).toEqual([1, 110]);
-  });
 });

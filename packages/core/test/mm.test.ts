@@ -161,7 +161,7 @@ describe('floors and accounts (M2, M3, M5)', () => {
     fc.assert(
       fc.property(
         fc.array(fc.integer({ min: 0, max: 40 }), { minLength: 1, maxLength: 4 }),
-        fc.array(step, { maxLength: 600 }),
+        fc.array(step, { maxLength: 600, size: 'max' }),
         (limits, steps) => {
           const memory = new Memory(160);
           const { allocator, reserve } = memory;
@@ -212,7 +212,7 @@ describe('floors and accounts (M2, M3, M5)', () => {
           expect(allocator.nrFree).toBe(memory.nrFrames);
         },
       ),
-      { numRuns: 100 },
+      { numRuns: 50 },
     );
   });
 

@@ -233,6 +233,21 @@ describe('limits (M4)', () => {
     expect(await second).toMatchObject({ isOut: true });
   });
 
+  it('lets nobody begin a unit in front of one that waits, when there is memory again', async () => {
+    const memory = memoryUnder(limitsPolicyByHand([0, 60, 120]));
+    const planner = await admitChain(memory, node('top', 60), node('bottom', 60));
+    const { units } = planner.accountOf(planner.graph.nodes[0]);
+    const held = drain(memory, task);
+    const first = units.tryBegin(task);
+    const waiting = units.begin(task);
+    await settle();
+    for (const pfn of held) memory.allocator.freePage(pfn);
+    expect(units.tryBegin(task)).toBe(null);
+    first?.end();
+    expect(await waiting).toMatchObject({ isOut: true });
+    expect(units.tryBegin(task)).not.toBe(null);
+  });
+
   it('has a task wait for its own floor, the lowest level first', async () => {
     const memory = memoryUnder(limitsPolicyByHand([0, 60, 120]));
     const planner = await admitChain(memory, node('top', 60), node('bottom', 60));

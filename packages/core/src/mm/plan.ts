@@ -12,6 +12,7 @@ import { KernelError } from '../base/errno.js';
 import { PAGE_SIZE } from '../base/size.js';
 import { atomicFrames, type FootprintTerm, largestTerm, limitFrames, type NodeFootprint, needFrames, standingFrames } from './footprint.js';
 import { checkArenaSize, FRAMES_MAX, leastBootFrames } from './memory.js';
+import { checkRights } from './rights.js';
 import { computeWatermarks } from './watermarks.js';
 import { WriteoutGraph, type WriteoutNode } from './writeout-graph.js';
 
@@ -100,7 +101,7 @@ export function planNode(graph: WriteoutGraph, node: WriteoutNode): NodePlan {
 /**
  * Plans a stack for an arena of `nrFrames`, whether it fits or not.
  * @throws KernelError EDEADLK naming the cycle, EEXIST for two nodes of one name, EINVAL for an impossible footprint, a need that is no
- * node of the stack, or an arena that is too large.
+ * node of the stack, or an arena that is too large; ENOMEM for a server that keeps fewer units than its clients have.
  */
 export function planStack(stack: StackDescription, nrFrames: number): StackPlan {
   checkArenaSize(nrFrames);
@@ -119,6 +120,7 @@ export function planStack(stack: StackDescription, nrFrames: number): StackPlan 
       graph.add({ edges: [[nodes.get(name) as WriteoutNode, to]] });
     }
   }
+  checkRights(graph, graph.edges);
   const plans = graph.nodes.map((node) => planNode(graph, node)).sort((a, b) => a.level - b.level || a.name.localeCompare(b.name));
   const reserved = sum(plans.map(({ limit }) => limit));
   const standing = sum(plans.map((node) => node.standing));

@@ -137,10 +137,9 @@ export class ReservePlanner {
       for (const back of undo.reverse()) await back();
       throw error;
     }
-    this.#memory.reserve.change(() => {
-      for (const node of nodes) this.#admitted.set(node, { account: this.#open(node), undo: prepared.get(node) ?? null });
-      this.#followLimits();
-    });
+    // In one step, and floors only rise: nobody is handed what the next account sets aside.
+    for (const node of nodes) this.#admitted.set(node, { account: this.#open(node), undo: prepared.get(node) ?? null });
+    this.#followLimits();
   }
 
   /**
@@ -153,7 +152,7 @@ export class ReservePlanner {
     this.#checkRoom([]);
     await this.#memory.makeRoom(task, this.#addedBy([]));
     this.#prove([]);
-    this.#memory.reserve.change(() => this.#followLimits());
+    this.#followLimits();
   }
 
   #open(node: WriteoutNode): ReserveAccount {
@@ -243,10 +242,8 @@ export class ReservePlanner {
     const admitted = this.#requireIdle(node);
     this.graph.remove(node);
     this.#admitted.delete(node);
-    this.#memory.reserve.change(() => {
-      this.#memory.reserve.close(admitted.account);
-      this.#followLimits();
-    });
+    this.#memory.reserve.close(admitted.account);
+    this.#followLimits();
     await admitted.undo?.();
   }
 

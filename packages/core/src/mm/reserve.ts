@@ -128,7 +128,6 @@ export class ReserveTree {
   policy!: ReservePolicy;
   /** Counts changes of limits and levels, for who keeps something derived from them. */
   revision = 0;
-  #isChanging = false;
   /** Called when limits, levels or what is declared have changed: the floors follow. */
   onChange: () => void = () => {};
   /** Called when room came back that somebody waits for. */
@@ -191,20 +190,8 @@ export class ReserveTree {
     this.#emergencyFrames += frames;
   }
 
-  /** Makes several changes at once: the floors follow when all are made, so that nobody is handed what the later ones set aside. */
-  change(work: () => void): void {
-    this.#isChanging = true;
-    try {
-      work();
-    } finally {
-      this.#isChanging = false;
-      this.noteChange();
-    }
-  }
-
   /** Limits or levels have changed. */
   noteChange(): void {
-    if (this.#isChanging) return;
     this.revision++;
     this.onChange();
   }
