@@ -141,16 +141,35 @@ function findCycles(successors: ReadonlyMap<string, ReadonlySet<string>>): Stall
   }));
 }
 
-/** The report for people. */
+/** Waiters as lines: those that wait for the same under the same name are one, with their number and the longest wait. */
+function waiterLines({ atMs, waiters }: StallReport): string[] {
+  const groups = new Map<string, { count: number; sinceMs: number; line: (count: string, waitedMs: number) => string }>();
+  for (const { task, level, waitsFor, sinceMs, site } of waiters) {
+    const who = level === null ? task : `${task} (level ${level})`;
+    const key = JSON.stringify([who, waitsFor, site]);
+    const group = groups.get(key);
+    if (group !== undefined) {
+      group.count++;
+      group.sinceMs = Math.min(group.sinceMs, sinceMs);
+      continue;
+    }
+    const where = site === null ? '' : `, in ${site}`;
+    groups.set(key, {
+      count: 1,
+      sinceMs,
+      line: (count, waitedMs) => `  ${who} waits${count} for ${waitsFor} (${waitedMs.toFixed(0)} ms)${where}`,
+    });
+  }
+  return [...groups.values()].map(({ count, sinceMs, line }) => line(count === 1 ? '' : `, ${count} times,`, atMs - sinceMs));
+}
+
+/** The report for people. Accounts that hold nothing and could hold nothing are left out. */
 export function formatStallReport(report: StallReport): string {
   const lines = [`stalled at ${report.atMs.toFixed(0)} ms: ${report.waiters.length} waiting, ${report.free} frames free`];
-  for (const { task, level, waitsFor, sinceMs, site } of report.waiters) {
-    const who = level === null ? task : `${task} (level ${level})`;
-    lines.push(`  ${who} waits for ${waitsFor} (${(report.atMs - sinceMs).toFixed(0)} ms)${site === null ? '' : `, in ${site}`}`);
-  }
+  lines.push(...waiterLines(report));
   for (const { nodes } of report.cycles) lines.push(`  cycle: ${[...nodes, nodes[0]].join(' → ')}`);
   if (report.cycles.length === 0) for (const end of report.ends) lines.push(`  nobody works on: ${end}`);
-  for (const { name, limit, usage, waiters } of report.accounts)
+  for (const { name, limit, usage, waiters } of report.accounts.filter(({ limit, usage }) => limit > 0 || usage > 0))
     lines.push(`  account ${name}: ${usage} of ${limit} frames, ${waiters} waiting`);
   const { emergency, min, low, high } = report.floors;
   lines.push(`  floors: emergency ${emergency}, min ${min}, low ${low}, high ${high}`);
