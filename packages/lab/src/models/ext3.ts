@@ -118,8 +118,6 @@ export class ModelExt3 {
 
 /** A file whose backing is a run of blocks. */
 class Ext3FileOps implements AddressSpaceOperations {
-  /** Each page is a unit. */
-  readonly beginsUnits = true;
   readonly beginsUnits = true;
   readonly device: BlockDevice;
   readonly sizeBytes: number;

@@ -21,6 +21,7 @@ import {
 } from '@tidemark/core';
 import { CachedFile } from './cached-file.js';
 import type { LabKernel } from './lab-kernel.js';
+import type { PageStore } from './model-device.js';
 import { ModelNode, type Unit } from './model-node.js';
 
 /** The far end of the client's connection. */
@@ -111,17 +112,40 @@ export class ModelNfsClient {
     return 0;
   }
 
-  async #writeCall(unit: Unit, index: number, pfns: readonly Pfn[]): Promise<void> {
-    await unit.take(1);
-    await unit.waitFor(this.rpc, this.#call(unit.task, index, pfns));
+  /** A file that is pinned: each page is written stable by a call of its own, and nothing waits for a COMMIT. */
+  pinnedStore(name: string, sizePages: number, service: NfsService & { read(index: number, pfn: Pfn): Promise<void> }): PageStore {
+    return {
+      name,
+      sizePages,
+      needs: [this.write],
+      write: async (task, index, pfn) => {
+        const unit = await this.write.begin(task);
+        await this.#writeCall(unit, index, [pfn]);
+        unit.end();
+        return 0;
+      },
+      read: async (task, index, pfn) => {
+        await this.#call(task, () => service.read(index, pfn));
+        return 0;
+      },
+      flush: async () => 0,
+    };
   }
 
-  async #call(caller: TaskContext, index: number, pfns: readonly Pfn[]): Promise<void> {
+  async #writeCall(unit: Unit, index: number, pfns: readonly Pfn[]): Promise<void> {
+    await unit.take(1);
+    await unit.waitFor(
+      this.rpc,
+      this.#call(unit.task, () => this.service.write(index, pfns)),
+    );
+  }
+
+  async #call(caller: TaskContext, answer: () => Promise<void>): Promise<void> {
     await this.#slots.acquire(caller);
     const unit = await this.rpc.begin(caller);
     await unit.take(2);
-    const { service } = this;
-    await unit.waitFor(service.writeNode ?? this.rpc, service.write(index, pfns));
+    const { writeNode } = this.service;
+    await (writeNode === null ? answer() : unit.waitFor(writeNode, answer()));
     unit.end();
     this.#slots.release();
   }
@@ -130,15 +154,14 @@ export class ModelNfsClient {
     const { service } = this;
     const unit = await this.commit.begin(caller);
     await unit.take(2);
-    await unit.waitFor(service.commitNode ?? this.commit, service.commit());
+    const { commitNode } = service;
+    await (commitNode === null ? service.commit() : unit.waitFor(commitNode, service.commit()));
     unit.end();
   }
 }
 
 /** A file on the mount. */
 class NfsFileOps implements AddressSpaceOperations {
-  /** Each page is a unit. */
-  readonly beginsUnits = true;
   readonly beginsUnits = true;
   readonly sizeBytes: number;
   readonly #writer: TaskContext;

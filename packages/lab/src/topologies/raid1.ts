@@ -14,11 +14,9 @@ const RAID_UNITS = 2;
 const BITMAP_AT = ARRAY_PAGES - 1;
 const FILE_AT = 512;
 
-export async function assemble(lab: LabKernel, bitmap: (array: ModelRaid1) => PageStore): Promise<ModelRaid1> {
-  const members = [
-    await deviceStore(lab, lab.disk('vda'), 'vda', ARRAY_PAGES),
-    await deviceStore(lab, lab.disk('vdb'), 'vdb', ARRAY_PAGES),
-  ];
+/** RAID1 of two disks. */
+export async function assemble(lab: LabKernel, bitmap: (array: ModelRaid1) => PageStore, nrPages = ARRAY_PAGES): Promise<ModelRaid1> {
+  const members = [await deviceStore(lab, lab.disk('vda'), 'vda', nrPages), await deviceStore(lab, lab.disk('vdb'), 'vdb', nrPages)];
   return ModelRaid1.assemble(lab, { name: 'md:0', members, bitmap, nrUnits: RAID_UNITS });
 }
 

@@ -3,18 +3,19 @@
  * a buffer before anyone knows whose it is; the load sends others' packets with each reply.
  *
  *     T5    as many foreign packets as the ring has slots with each reply, for a socket whose program is asleep
- *     T9    1000 to one, and the server is away for 30 s
- *     T13   1000 first fragments to one, of datagrams whose rest never comes
+ *     T9    a flood of them, which begins when the server goes away for 30 s
+ *     T13   a flood of first fragments, of datagrams whose rest never comes; replies travel as fragments, too
  */
 import { definePlugin, PAGE_SIZE, type Plugin, type WriteoutNode } from '@tidemark/core';
 import { type NbdOpenOptions, NbdServer, nbd } from '@tidemark/nbd';
-import { emergencyRules, PACKET_TRANSPORT, RECEIVE_RULES } from '@tidemark/net';
+import { bareHost, emergencyRules, PACKET_TRANSPORT, RECEIVE_RULES } from '@tidemark/net';
 import { type Machine, SimulatedDisk, SimulatedPackets } from '@tidemark/testkit';
 import { sweepAnonymous } from '../load/anonymous.js';
 import type { LabKernel } from '../models/lab-kernel.js';
 import type { LabPolicy } from '../policies.js';
 import type { Stage, Topology } from '../topology.js';
 
+/** Memory of the machine under load. */
 const FRAMES = 96;
 const MIN_FRAMES = 8;
 const SWAP_PAGES = 6 * FRAMES;
@@ -25,10 +26,26 @@ const RING_SLOTS = 8;
 /** Foreign packets to one of its own in a flood. What can hold them is full after a few, so that a thousand would do no more. */
 const FLOOD_RATIO = 32;
 /** What unread packets may take: of one socket, and of all. */
-const UNREAD_BYTES = 24 * PAGE_SIZE;
+const UNREAD_BYTES = 32 * PAGE_SIZE;
 /** A stream's longest pause between two attempts, and some. */
 const PATIENCE_MS = 300_000;
-const MTU_BYTES = 4082;
+/** When the server goes away, and how often a stranger writes meanwhile. */
+const CUT_AT_MS = 60;
+const STRANGER_MS = 500;
+
+/** How the machines are on the network. */
+export interface ClientSpec {
+  readonly nrFrames: number;
+  readonly mtuBytes: number;
+  readonly sizes?: { readonly segmentBytes: number };
+}
+
+/** A page and its header in one packet; or in three fragments. */
+export const WHOLE: ClientSpec = { nrFrames: FRAMES, mtuBytes: 4082 };
+const FRAGMENTING: ClientSpec = { nrFrames: FRAMES, mtuBytes: 1500, sizes: { segmentBytes: 4082 } };
+
+/** Foreign packets for the ring at each reply. */
+export const FOREIGN = { to: 'client', port: IDLE_PORT, ratio: RING_SLOTS };
 
 /** A client that never gives its server up. */
 const PATIENT: NbdOpenOptions = { requestTimeoutMs: 10_000, reconnectTimeoutMs: 1e9 };
@@ -40,22 +57,22 @@ function receiveRules({ marksSockets }: LabPolicy): Plugin {
 }
 
 /** A network with the machine under load on it. */
-export async function bootClient(stage: Stage): Promise<{ lab: LabKernel; packets: SimulatedPackets }> {
-  const packets = new SimulatedPackets(stage.world, { mtuBytes: MTU_BYTES });
-  const plugins = (machine: Machine) => [
-    nbd,
-    packets.hostOf(machine, { sizes: { ringSlots: RING_SLOTS, receiveLimitBytes: UNREAD_BYTES } }),
-    receiveRules(stage.policy),
-  ];
-  const lab = await stage.boot({ name: 'client', nrFrames: FRAMES, watermarks: { minFrames: MIN_FRAMES }, plugins });
+export async function bootClient(
+  stage: Stage,
+  { nrFrames, mtuBytes, sizes }: ClientSpec,
+): Promise<{ lab: LabKernel; packets: SimulatedPackets }> {
+  const packets = new SimulatedPackets(stage.world, { mtuBytes });
+  const host = { sizes: { ringSlots: RING_SLOTS, receiveLimitBytes: UNREAD_BYTES, ...sizes } };
+  const plugins = (machine: Machine) => [nbd, packets.hostOf(machine, host), receiveRules(stage.policy)];
+  const lab = await stage.boot({ name: 'client', nrFrames, watermarks: { minFrames: MIN_FRAMES }, plugins });
   return { lab, packets };
 }
 
 /** The machine of the server, with memory enough. */
-async function bootServer(stage: Stage, packets: SimulatedPackets): Promise<void> {
+async function bootServer(stage: Stage, packets: SimulatedPackets, { sizes }: ClientSpec): Promise<void> {
   const { world } = stage;
   const server = world.machine('server');
-  const kernel = await world.boot(server, { memory: SERVER_FRAMES * PAGE_SIZE, plugins: [nbd, packets.hostOf(server)] });
+  const kernel = await world.boot(server, { memory: SERVER_FRAMES * PAGE_SIZE, plugins: [nbd, packets.hostOf(server, { sizes })] });
   const disk = new SimulatedDisk(world, server, kernel.memory.arena, { sizeBytes: SWAP_PAGES * PAGE_SIZE });
   await NbdServer.listen(kernel, { address: 'server:10809', exports: { disk: kernel.attach(disk) } });
 }
@@ -73,21 +90,44 @@ export async function needsTransport(lab: LabKernel, node: WriteoutNode): Promis
   await kernel.reserves.refit(kernel.task, transport);
 }
 
-async function swapOverPackets(stage: Stage, flood: { ratio: number; isFragment?: boolean }, isAwayMs = 0): Promise<void> {
-  const { lab, packets } = await bootClient(stage);
-  await bootServer(stage, packets);
+interface Load {
+  readonly ratio: number;
+  readonly isFragment?: boolean;
+  /** The server is away so long, once memory is short; the flood begins then. */
+  readonly isAwayMs?: number;
+}
+
+async function swapOverPackets(stage: Stage, { isAwayMs = 0, ...flood }: Load, host = WHOLE): Promise<void> {
+  const { lab, packets } = await bootClient(stage, host);
+  await bootServer(stage, packets, host);
   const { kernel } = lab;
   const device = await kernel.openBlockDevice<NbdOpenOptions>('nbd://server:10809/disk', PATIENT);
   await kernel.swapOn(device, { format: true });
   await needsTransport(lab, await kernel.writeoutNodeOf(device));
   await openIdleSocket(lab);
   stage.begins();
-  packets.flood({ to: 'client', port: IDLE_PORT, ...flood });
-  if (isAwayMs > 0) {
-    stage.world.later(20, () => packets.network.partition('client', 'server'));
-    stage.world.later(20 + isAwayMs, () => packets.network.heal('client', 'server'));
-  }
+  const begin = (): void => void packets.flood({ to: 'client', port: IDLE_PORT, ...flood });
+  if (isAwayMs === 0) begin();
+  else await cutOff(stage, packets, isAwayMs, begin);
   await sweepAnonymous(lab, 4 * FRAMES);
+}
+
+/** Nothing passes between client and server for a while, and the flood begins: another host's packets draw it behind them. */
+async function cutOff({ world }: Stage, packets: SimulatedPackets, isAwayMs: number, flood: () => void): Promise<void> {
+  const clock = world.machine('stranger').clock;
+  const stranger = bareHost(packets.network, { name: 'stranger', clock, random: world.randomOf('stranger') });
+  const socket = await stranger.openUdp({ port: IDLE_PORT });
+  world.later(CUT_AT_MS, () => {
+    packets.network.partition('client', 'server');
+    flood();
+  });
+  for (let atMs = 0; atMs < isAwayMs; atMs += STRANGER_MS) {
+    world.later(CUT_AT_MS + atMs, () => void socket.send(packets.network.addressOf('client'), IDLE_PORT, new Uint8Array(64)));
+  }
+  world.later(CUT_AT_MS + isAwayMs, async () => {
+    packets.network.heal('client', 'server');
+    await stranger.close();
+  });
 }
 
 export const T5: Topology = {
@@ -102,17 +142,17 @@ export const T5: Topology = {
 export const T9: Topology = {
   name: 'T9',
   title: 'swap → nbd, remote, under unrelated flood and server outage',
-  preconditions: 'as T5; 1000 foreign packets to one; the server is away for 30 s',
+  preconditions: `as T5; ${FLOOD_RATIO} foreign packets to one; the server is away for 30 s`,
   transport: 'packet',
   patienceMs: PATIENCE_MS,
-  run: (stage) => swapOverPackets(stage, { ratio: FLOOD_RATIO }, 30_000),
+  run: (stage) => swapOverPackets(stage, { ratio: FLOOD_RATIO, isAwayMs: 30_000 }),
 };
 
 export const T13: Topology = {
   name: 'T13',
   title: 'swap → nbd, remote, under a flood of fragments',
-  preconditions: 'as T5; 1000 fragments to one, of datagrams that are never whole',
+  preconditions: `as T5; ${FLOOD_RATIO} fragments to one, of datagrams that are never whole`,
   transport: 'packet',
   patienceMs: PATIENCE_MS,
-  run: (stage) => swapOverPackets(stage, { ratio: FLOOD_RATIO, isFragment: true }),
+  run: (stage) => swapOverPackets(stage, { ratio: FLOOD_RATIO, isFragment: true }, FRAGMENTING),
 };
