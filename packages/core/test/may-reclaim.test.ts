@@ -68,10 +68,10 @@ describe('the rules ask the owner of the node a task is inside of', () => {
 });
 
 describe('reclaim for a task inside a node', () => {
-  /** A kernel with a cached device of 64 dirty pages, whose node's owner decides by `lets`. */
+  /** A kernel with a cached device of 64 dirty pages, too few for a flusher, whose node's owner decides by `lets`. */
   async function bootDirty(lets: ((index: number, context: unknown) => boolean) | null) {
     const time = new VirtualTime();
-    const kernel = await Kernel.boot({ memory: '2MiB', plugins: [virtualHost(time)] });
+    const kernel = await Kernel.boot({ memory: '8MiB', plugins: [virtualHost(time)] });
     const device = kernel.attach(new MemoryDevice({ arena: kernel.memory.arena, sizeBytes: 2 ** 20, time }));
     const node = await kernel.writeoutNodeOf(device);
     const indexOf = (pfn: number): number => kernel.memory.frames.index[pfn];
