@@ -291,8 +291,9 @@ export class PageCache implements AddressSpace {
   }
 
   /** As `Truncation.resize`. */
-  truncate(task: TaskContext, sizeBytes: number): Promise<0 | NegErrno> {
-    if (sizeBytes > FILE_SIZE_MAX_BYTES) return Promise.resolve(-Errno.EFBIG);
+  truncate(task: TaskContext, sizeBytes: number): MaybePromise<0 | NegErrno> {
+    if (sizeBytes > FILE_SIZE_MAX_BYTES) return -Errno.EFBIG;
+    if (!this.#filler.isClosed && this.#truncation.resizeAtOnce(sizeBytes)) return 0;
     return this.#using(() => this.#truncation.resize(task, sizeBytes));
   }
 
@@ -335,6 +336,21 @@ export class PageCache implements AddressSpace {
   close(task: TaskContext): Promise<0 | NegErrno> {
     this.#closing ??= this.#close(task);
     return this.#closing;
+  }
+
+  /**
+   * Closes it without writing what is dirty, if nobody uses it and nothing is in flight: for a file that is deleted, or clean.
+   * @returns false if it is in use.
+   */
+  closeAtOnce(): boolean {
+    if (this.#closing !== null || this.#nrUsers > 0 || this.#filler.nrReads > 0 || this.#dirty.nrRuns > 0) return false;
+    if (!this.#truncation.dropAtOnce(0)) return false;
+    this.#closing = Promise.resolve(0);
+    this.#filler.isClosed = true;
+    this.#dirty.drop();
+    this.#pages.clear();
+    this.#spaces.remove(this);
+    return true;
   }
 
   async #close(task: TaskContext): Promise<0 | NegErrno> {

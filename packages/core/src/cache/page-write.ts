@@ -131,10 +131,15 @@ export class PageWrite implements PageChange {
     if (filler.isClosed) return -Errno.EBADF;
     const pfn = pages.lookup(this.index);
     const isThere = pfn >= 0 && (pages.memory.frames.flags[pfn] & PG.LOCKED) === 0;
-    if (!isThere || dirty.isGoing(this.index)) return this.#changeSlow();
-    const status = this.#changePresent(pfn);
-    if (isPromise(status)) return status.then((ended) => (this.#mustRetry ? this.#changeSlow() : ended));
-    return this.#mustRetry ? this.#changeSlow() : status;
+    const isFresh = pfn < 0 && this.#mayBeFresh();
+    if ((!isThere && !isFresh) || dirty.isGoing(this.index)) return this.#changeSlow();
+    this.#mustRetry = this.#needsNode = false;
+    const status = isFresh ? this.#changeFresh() : this.#changePresent(pfn);
+    return isPromise(status) ? status.then((ended) => this.#unlessSlow(ended)) : this.#unlessSlow(status);
+  }
+
+  #unlessSlow(status: 0 | NegErrno): MaybePromise<0 | NegErrno> {
+    return this.#mustRetry || this.#needsNode ? this.#changeSlow() : status;
   }
 
   /** Changes a page that is in memory. */
@@ -190,13 +195,20 @@ export class PageWrite implements PageChange {
     return behind <= 0 || (this.fromByte === 0 && (this.toByte === PAGE_SIZE || this.toByte >= behind));
   }
 
-  async #changeFresh(): Promise<0 | NegErrno> {
-    const { pages } = this.#parts;
+  #changeFresh(): MaybePromise<0 | NegErrno> {
     const isWhole = this.toByte - this.fromByte === PAGE_SIZE;
-    const allocated = pages.memory.allocator.allocPageSlow(this.#task, isWhole ? Gfp.FILE : Gfp.FILE | Gfp.ZERO);
-    const pfn = isPromise(allocated) ? await allocated : allocated;
+    const pfn = this.#parts.pages.memory.allocator.allocPageSlow(this.#task, isWhole ? Gfp.FILE : Gfp.FILE | Gfp.ZERO);
+    return isPromise(pfn) ? pfn.then((got) => this.#bringFresh(got)) : this.#bringFresh(pfn);
+  }
+
+  #bringFresh(pfn: Pfn | NegErrno): MaybePromise<0 | NegErrno> {
     if (pfn < 0) return pfn;
-    const status = await this.#ask(pfn, true);
+    const status = this.#ask(pfn, true);
+    return isPromise(status) ? status.then((ended) => this.#freshEnded(pfn, ended)) : this.#freshEnded(pfn, status);
+  }
+
+  #freshEnded(pfn: Pfn, status: 0 | NegErrno): 0 | NegErrno {
+    const { pages } = this.#parts;
     if (this.#isFresh) pages.memory.allocator.freePage(pfn);
     else pages.unpin(pfn);
     return status;

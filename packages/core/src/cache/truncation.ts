@@ -9,6 +9,7 @@ import { Errno, type NegErrno } from '../base/errno.js';
 import type { MaybePromise } from '../base/maybe-promise.js';
 import { PAGE_SIZE } from '../base/size.js';
 import { XA_MAX_INDEX } from '../base/xarray.js';
+import type { Pfn } from '../mm/arena.js';
 import { PG } from '../mm/frame-table.js';
 import type { TaskContext } from '../task/task-context.js';
 import { Semaphore } from '../task/semaphore.js';
@@ -54,6 +55,49 @@ export class Truncation {
       if (sizeBytes < before) this.#zeroTail(first - 1);
       return this.#drop(task.withSignal(null), first, XA_MAX_INDEX, 'dropped'); // once the size has changed there is no way back
     });
+  }
+
+  /**
+   * As `resize`, if nothing has to be waited for: no range is going, no page that goes is in use, and the rest of the last page need not be
+   * zeroed where it is stored.
+   * @returns false if something has; then nothing was done.
+   */
+  resizeAtOnce(sizeBytes: number): boolean {
+    const { ops } = this.#parts();
+    const before = ops.sizeBytes;
+    const first = Math.ceil(sizeBytes / PAGE_SIZE);
+    const zeroes = sizeBytes < before && sizeBytes % PAGE_SIZE !== 0;
+    if (ops.setSize === undefined || (zeroes && ops.writepages !== undefined) || this.#turn.available === 0) return false;
+    if (this.#nextInUse(zeroes ? first - 1 : first) >= 0) return false;
+    ops.setSize(sizeBytes);
+    if (zeroes) this.#zeroTail(first - 1);
+    if (sizeBytes < before) this.dropAtOnce(first);
+    return true;
+  }
+
+  /** Takes every page from `first` on out of memory, whether it is written or not. @returns false if some are in use; they stay. */
+  dropAtOnce(first: number): boolean {
+    if (this.#nextInUse(first) >= 0) return false;
+    const { pages } = this.#parts();
+    for (let index = pages.nextPage(first); index >= 0; index = pages.nextPage(index + 1)) this.#takeOut(index, pages.lookup(index));
+    pages.forgetShadows(first, -1);
+    return true;
+  }
+
+  /** The first page from `index` on that is being read or written, or -1. */
+  #nextInUse(index: number): number {
+    const { pages } = this.#parts();
+    const { flags } = pages.memory.frames;
+    let next = pages.nextPage(index);
+    while (next >= 0 && (flags[pages.lookup(next)] & (PG.LOCKED | PG.WRITEBACK)) === 0) next = pages.nextPage(next + 1);
+    return next;
+  }
+
+  #takeOut(index: number, pfn: Pfn): void {
+    const { pages, dirty, ops } = this.#parts();
+    ops.invalidate?.(index, pfn);
+    dirty.unmark(pfn, index);
+    pages.detach(index, pfn);
   }
 
   /**
@@ -126,7 +170,7 @@ export class Truncation {
 
   /** Takes the pages of a range out of memory. */
   async #drop(task: TaskContext, first: number, last: number, dirtyOnes: Dirty): Promise<0 | NegErrno> {
-    const { pages, waits, dirty, ops } = this.#parts();
+    const { pages, waits } = this.#parts();
     const { flags } = pages.memory.frames;
     let status: 0 | NegErrno = 0;
     for (let index = pages.nextPage(first); index >= 0 && index <= last; index = pages.nextPage(index + 1)) {
@@ -142,9 +186,7 @@ export class Truncation {
         status = -Errno.EBUSY;
         continue;
       }
-      ops.invalidate?.(index, pfn);
-      dirty.unmark(pfn, index);
-      pages.detach(index, pfn);
+      this.#takeOut(index, pfn);
     }
     pages.forgetShadows(first, last);
     return status;
