@@ -196,6 +196,25 @@ describe('a client', () => {
     expect(client.isPinned).toBe(false);
   });
 
+  it('that two connections reach a server by at one time is pinned there once', async () => {
+    const server = new TestServer('server');
+    const client = table.client({ ...spec, address: '10.0.0.9:1' });
+    const unpin = await client.pin(kernel.task, { user: 'swap', nrUnits: 1 }); // before any server is known
+    await Promise.all([client.reached(server), client.reached(server), client.reached(server)]);
+    await unpin();
+    expect(server.log).toEqual(['pin disk for swap', 'unpin disk for swap']);
+  });
+
+  it('whose pin is undone while the next server pins has none left', async () => {
+    const server = new TestServer('server');
+    const client = table.client({ ...spec, address: '10.0.0.9:1' });
+    const unpin = await client.pin(kernel.task, { user: 'swap', nrUnits: 1 });
+    const reaching = client.reached(server);
+    await Promise.all([unpin(), reaching]);
+    expect([0, 2]).toContain(server.log.length); // not at all, or both ways
+    expect(client.isPinned).toBe(false);
+  });
+
   it('whose next server’s way out leads through it is refused there: its node is in the graph', async () => {
     const [first, second] = [new TestServer('first'), new TestServer('second', '10.0.0.2:1')];
     const node = nodeOf('client', 'block-device', 4);

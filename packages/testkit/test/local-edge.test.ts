@@ -3,7 +3,7 @@
  * and its pin (M14), explored. All plugins are real.
  */
 import { isKernelError, type Kernel, PAGE_SIZE } from '@tidemark/core';
-import { NbdServer, nbd } from '@tidemark/nbd';
+import { NbdServer, nbd, type NbdOpenOptions } from '@tidemark/nbd';
 import { swap } from '@tidemark/swap';
 import { type Scenario, SimulatedDisk, SimulatedNetwork, type World } from '@tidemark/testkit';
 import { explore } from '@tidemark/testkit/host';
@@ -36,7 +36,8 @@ async function bootTopology(world: World, policy: 'composed' | 'memalloc' = 'com
 async function flood(world: World, network: SimulatedNetwork, isOver: () => boolean): Promise<number> {
   const machine = world.machine('stranger');
   const kernel = await world.boot(machine, { memory: 128 * PAGE_SIZE, plugins: [nbd, network.transportOf(machine)] });
-  const cache = kernel.cacheDevice(await kernel.openBlockDevice(`nbd://${ADDRESS}/other`, { reconnectTimeoutMs: 1e9 }));
+  const options: NbdOpenOptions = { reconnectTimeoutMs: 1e9 };
+  const cache = kernel.cacheDevice(await kernel.openBlockDevice(`nbd://${ADDRESS}/other`, options));
   let nrRounds = 0;
   const page = new Uint8Array(PAGE_SIZE);
   while (!isOver()) {

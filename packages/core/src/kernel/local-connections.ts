@@ -64,6 +64,7 @@ export class LocalClient implements LocalClientSpec {
   readonly resource: string;
   readonly nrUnits: number;
   #server: LocalServer | null = null;
+  #reaching: { readonly server: LocalServer; readonly done: Promise<void> } | null = null;
   #node: WriteoutNode | null = null;
   readonly #pins = new Set<Pin>();
   readonly #closers: (() => void)[] = [];
@@ -110,6 +111,17 @@ export class LocalClient implements LocalClientSpec {
    */
   async reached(server: LocalServer): Promise<void> {
     if (this.#server === server) return;
+    // Two connections may reach it at one time: the edge and the pins are made once.
+    if (this.#reaching?.server !== server) this.#reaching = { server, done: this.#reach(server) };
+    const { done } = this.#reaching;
+    try {
+      await done;
+    } finally {
+      if (this.#reaching?.done === done) this.#reaching = null;
+    }
+  }
+
+  async #reach(server: LocalServer): Promise<void> {
     if (this.#isClosed) throw new KernelError('ECONNRESET', `${this.name} is closed`);
     if (this.#node !== null) await this.table.link(this.#node, server.node);
     for (const pin of this.#pins) {
