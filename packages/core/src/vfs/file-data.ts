@@ -12,9 +12,10 @@ import type { TaskContext } from '../task/task-context.js';
 import type { Changes } from './changes.js';
 import { mayUpdate } from './directory-operations.js';
 import type { Inode } from './inode.js';
+import type { InodeCache } from './inode-cache.js';
 import { AllocateMode, FileType, PERMISSION_BITS, S_ISGID, S_ISUID } from './mode.js';
 import type { OpenFile } from './open-file.js';
-import { type Steps, settle } from './steps.js';
+import { run, type Steps, settle } from './steps.js';
 import type { Superblock } from './superblock.js';
 import type { Caller } from './walk.js';
 
@@ -22,24 +23,34 @@ const SET_ID_BITS = S_ISUID | S_ISGID;
 
 export class FileData {
   readonly #parts: () => PageCacheParts;
+  readonly #inodes: InodeCache;
   readonly #changes: Changes;
   readonly #nowMs: () => number;
 
-  constructor(parts: () => PageCacheParts, changes: Changes, nowMs: () => number) {
+  constructor(parts: () => PageCacheParts, inodes: InodeCache, changes: Changes, nowMs: () => number) {
     this.#parts = parts;
+    this.#inodes = inodes;
     this.#changes = changes;
     this.#nowMs = nowMs;
   }
 
-  /** The pages of a regular file; made when they are first asked for. `-ENFILE`, `-EIO`. */
-  pagesOf(inode: Inode): PageCache | NegErrno {
+  /** The pages of a regular file; made when they are first wanted. `-ENFILE`, `-ENOMEM`, `-EIO` after an unmount by force. */
+  *pagesOf(task: TaskContext, inode: Inode): Steps<PageCache | NegErrno> {
     if (inode.pages !== null) return inode.pages;
     if (inode.superblock.isGone) return -Errno.EIO;
+    const charge = yield* this.#inodes.chargePages(task);
+    if (typeof charge === 'number') return charge;
+    if (inode.pages !== null) {
+      this.#inodes.giveCharge(charge); // somebody was faster while we waited for memory
+      return inode.pages;
+    }
     const { ops, name } = inode.superblock;
     try {
       inode.pages = new PageCache(this.#parts(), `inode ${inode.ino} of ${name}`, ops.addressSpace(inode));
+      inode.pagesCharge = charge;
       return inode.pages;
     } catch (error) {
+      this.#inodes.giveCharge(charge);
       return errnoOf(error);
     }
   }
@@ -52,11 +63,15 @@ export class FileData {
     const { inode } = file;
     if (!file.isOpen || !file.mayRead) return -Errno.EBADF;
     if (inode.isDirectory) return -Errno.EISDIR;
-    const pages = inode.pages ?? this.pagesOf(inode);
-    if (typeof pages === 'number') return pages;
-    const got = pages.read(who.task, offsetBytes ?? file.positionBytes, target);
+    if (inode.pages === null) return run(this.#readFirst(who, file, target, offsetBytes));
+    const got = inode.pages.read(who.task, offsetBytes ?? file.positionBytes, target);
     if (offsetBytes !== null) return got;
     return isPromise(got) ? got.then((bytes) => advance(file, bytes)) : advance(file, got);
+  }
+
+  *#readFirst(who: Caller, file: OpenFile, target: Uint8Array, offsetBytes: number | null): Steps<number | NegErrno> {
+    const pages = yield* this.pagesOf(who.task, file.inode);
+    return typeof pages === 'number' ? pages : yield* settle(this.read(who, file, target, offsetBytes));
   }
 
   /**
@@ -89,7 +104,7 @@ export class FileData {
     if (source.length === 0) return 0;
     const room = inode.superblock.maxFileSizeBytes - at;
     if (room <= 0) return -Errno.EFBIG;
-    const pages = this.pagesOf(inode);
+    const pages = yield* this.pagesOf(who.task, inode);
     if (typeof pages === 'number') return pages;
     inode.modifiedMs = inode.changedMs = this.#nowMs();
     if ((inode.mode & SET_ID_BITS) !== 0 && who.credentials.uid !== 0) yield* this.#dropSetId(who, inode);
@@ -105,7 +120,7 @@ export class FileData {
 
   /** Sets the size; what is behind it is gone, what is new reads as zeroes. Both locks are held. */
   *changeSize(task: TaskContext, inode: Inode, sizeBytes: number): Steps<0 | NegErrno> {
-    const pages = this.pagesOf(inode);
+    const pages = yield* this.pagesOf(task, inode);
     if (typeof pages === 'number') return pages;
     const status = yield* settle(pages.truncate(task, sizeBytes));
     return status < 0 ? status : yield* settle(inode.superblock.ops.setAttributes(task, inode, { sizeBytes }));
@@ -120,7 +135,7 @@ export class FileData {
     if (offsetBytes + lengthBytes > inode.superblock.maxFileSizeBytes) return -Errno.EFBIG;
     const refused = mayUpdate(who, inode.superblock);
     if (refused < 0) return refused;
-    const pages = this.pagesOf(inode);
+    const pages = yield* this.pagesOf(task, inode);
     if (typeof pages === 'number') return pages;
     let status: NegErrno = yield* settle(inode.dataLock.exclusive(task));
     if (status < 0) return status;
@@ -163,9 +178,8 @@ export class FileData {
   *closeAll(superblock: Superblock): Steps<0 | NegErrno> {
     let first: NegErrno = 0;
     for (const inode of [...superblock.inodes.values()]) {
-      const { pages } = inode;
-      inode.pages = null;
-      if (pages !== null) first ||= yield* settle(pages.close(superblock.task));
+      const status = yield* settle(this.#inodes.dropPages(inode, superblock.isGone));
+      first ||= status;
     }
     return first;
   }

@@ -15,6 +15,8 @@ import { type Steps, settle } from './steps.js';
 
 /** Most inodes of a kernel: what one table of the host's can hold. */
 const INODES_MAX = 2 ** 24 - 1;
+/** Bytes of the JS heap a page cache takes beside its pages and the nodes of its index (measured; see the tests). */
+const PAGE_CACHE_BYTES = 2048;
 /** Inodes looked at to free one frame, at most. */
 const SCAN_MAX = 64;
 /** Times memory is asked for before an inode is refused. */
@@ -24,6 +26,8 @@ export class InodeCache implements Shrinker, InodeReferences {
   readonly name = 'inodes';
   readonly #memory: Memory;
   readonly #slab: SlabCache<Inode>;
+  /** What page caches take on the heap, beside their pages. */
+  readonly #pageCaches: SlabCache<object>;
   #newest: Inode | null = null;
   #oldest: Inode | null = null;
   #nrIdle = 0;
@@ -36,11 +40,16 @@ export class InodeCache implements Shrinker, InodeReferences {
       create: () => new Inode(),
       reset: (inode) => inode.reset(),
     });
+    this.#pageCaches = new SlabCache(memory.frameSource(Gfp.SLAB), {
+      name: 'page cache of a file',
+      objectBytes: PAGE_CACHE_BYTES,
+      create: () => ({}),
+    });
   }
 
   /** Frames charged. */
   get nrFrames(): number {
-    return this.#slab.nrFrames;
+    return this.#slab.nrFrames + this.#pageCaches.nrFrames;
   }
 
   /** Inodes in memory. */
@@ -106,33 +115,68 @@ export class InodeCache implements Shrinker, InodeReferences {
     this.free(inode);
   }
 
-  /** Drops the pages of an inode nobody reads or writes. */
-  dropPages(inode: Inode): MaybePromise<void> {
+  /** Pays for the page cache that an inode is about to get, waiting for memory if need be. @returns what `dropPages` gives back, or `-ENOMEM`. */
+  *chargePages(task: TaskContext): Steps<object | NegErrno> {
+    for (let attempt = 0; attempt <= ATTEMPTS; attempt++) {
+      const charge = this.#pageCaches.alloc(task);
+      if (charge !== null) return charge;
+      if (this.scan(1) > 0) continue;
+      const ended = task.checkSignal();
+      if (ended !== 0) return ended;
+      yield* settle(this.#memory.makeRoom(task, 1));
+    }
+    return -Errno.ENOMEM;
+  }
+
+  /** Gives back what was not needed. */
+  giveCharge(charge: object): void {
+    this.#pageCaches.free(charge);
+  }
+
+  /** Closes the pages of an inode nobody reads or writes; at once where nothing is in flight. @param isLost what is dirty need not be written. */
+  dropPages(inode: Inode, isLost: boolean): MaybePromise<0 | NegErrno> {
     const { pages } = inode;
+    if (pages === null) return 0;
+    if ((isLost || pages.nrDirty === 0) && pages.closeAtOnce()) {
+      this.#uncharge(inode);
+      return 0;
+    }
+    return pages.close(inode.superblock.task).then((status) => {
+      this.#uncharge(inode);
+      return status;
+    });
+  }
+
+  #uncharge(inode: Inode): void {
     inode.pages = null;
-    return pages?.close(inode.superblock.task).then(() => {});
+    if (inode.pagesCharge !== null) this.#pageCaches.free(inode.pagesCharge);
+    inode.pagesCharge = null;
   }
 
   /** Frames it could give back, if every idle inode is clean. */
   count(): number {
-    return Math.floor(this.#nrIdle / this.#slab.objectsPerFrame) + this.#slab.count();
+    return Math.floor(this.#nrIdle / this.#slab.objectsPerFrame) + this.#slab.count() + this.#pageCaches.count();
   }
 
   /** Forgets the oldest idle inodes until `nrFrames` are free. */
   scan(nrFrames: number): number {
-    let nrFreed = this.#slab.scan(nrFrames);
+    let nrFreed = this.#slab.scan(nrFrames) + this.#pageCaches.scan(nrFrames);
     for (let budget = nrFrames * SCAN_MAX; nrFreed < nrFrames && budget > 0 && this.#oldest !== null; budget--) {
       const inode = this.#oldest;
       this.#unlist(inode);
       if (!this.#evict(inode)) this.keep(inode);
-      nrFreed += this.#slab.scan(nrFrames - nrFreed);
+      nrFreed += this.#slab.scan(nrFrames) + this.#pageCaches.scan(nrFrames);
     }
     return nrFreed;
   }
 
-  /** Lets an idle inode that is on no list go, if it has no pages. */
+  /** Lets an idle inode that is on no list go, with its pages if they are clean and nobody uses them. */
   #evict(inode: Inode): boolean {
-    if (inode.pages !== null) return false;
+    const { pages } = inode;
+    if (pages !== null) {
+      if (pages.nrDirty > 0 || pages.nrKept > 0 || !pages.closeAtOnce()) return false;
+      this.#uncharge(inode);
+    }
     inode.superblock.inodes.delete(inode.ino);
     this.forget(inode);
     return true;
@@ -150,5 +194,6 @@ export class InodeCache implements Shrinker, InodeReferences {
   /** Gives everything back. */
   dispose(): void {
     this.#slab.dispose();
+    this.#pageCaches.dispose();
   }
 }

@@ -64,8 +64,10 @@ export class Inode {
   entries: Entry | null = null;
   /** The root of the filesystem mounted on this directory, or null. */
   mountedRoot: Inode | null = null;
-  /** The pages of a regular file; made at the first open. */
+  /** The pages of a regular file; made when they are first wanted. */
   pages: PageCache | null = null;
+  /** What they are paid with. */
+  pagesCharge: object | null = null;
   /** Advisory locks; made with the first. */
   fileLocks: FileLocks | null = null;
   /** Entries of this directory in the name cache that bear another stamp are no longer true: others changed it. */
@@ -101,7 +103,7 @@ export class Inode {
   reset(): void {
     this.ino = this.generation = this.mode = this.uid = this.gid = this.nlink = this.rdev = 0;
     this.sizeBytes = this.blocksBytes = this.accessedMs = this.modifiedMs = this.changedMs = this.createdMs = 0;
-    this.linkTarget = this.priv = this.namedBy = this.entries = this.mountedRoot = this.pages = this.fileLocks = null;
+    this.linkTarget = this.priv = this.namedBy = this.entries = this.mountedRoot = this.pages = this.pagesCharge = this.fileLocks = null;
     this.nrRefs = this.entriesStamp = 0;
     this.isDead = this.isKept = false;
     this.lruPrev = this.lruNext = null;

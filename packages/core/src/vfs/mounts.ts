@@ -262,7 +262,10 @@ export class Mounts {
   /** As `sync`, for all; the first error. */
   *syncAll(task: TaskContext): Steps<0 | NegErrno> {
     let first: NegErrno = 0;
-    for (const { superblock } of [...this.#mounts]) first ||= yield* this.sync(task, superblock);
+    for (const { superblock } of [...this.#mounts]) {
+      const status = yield* this.sync(task, superblock);
+      first ||= status;
+    }
     return first;
   }
 

@@ -159,10 +159,8 @@ export class Superblock {
   async #deleteAll(): Promise<void> {
     this.#isDeleting = true;
     for (let inode = this.#deleting.shift(); inode !== undefined; inode = this.#deleting.shift()) {
-      if (inode.pages !== null) {
-        const dropped = this.#cache.dropPages(inode);
-        if (isPromise(dropped)) await dropped;
-      }
+      const dropped = this.#cache.dropPages(inode, true);
+      if (isPromise(dropped)) await dropped;
       const { ops } = this;
       if (!this.#isGone) {
         const deleted = ops.deleteInode(this.task, inode);

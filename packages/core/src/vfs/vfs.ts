@@ -90,7 +90,7 @@ export class Vfs {
     this.names = new NameCache(memory.frameSource(Gfp.SLAB), this.inodes);
     this.walk = new PathWalk(this.names);
     this.directories = new DirectoryOperations(this.walk, this.names, this.inodes, this.changes, parts.nowMs);
-    this.data = new FileData(() => parts.pageCache(), this.changes, parts.nowMs);
+    this.data = new FileData(() => parts.pageCache(), this.inodes, this.changes, parts.nowMs);
     this.attributes = new Attributes(this.data, this.changes, parts.nowMs);
     const { names, inodes, walk, directories, data } = this;
     const superuser = (): Caller => this.caller();

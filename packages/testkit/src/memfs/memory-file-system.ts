@@ -95,7 +95,7 @@ export class MemoryFileSystem implements SuperblockOps {
   }
 
   deleteInode(_task: TaskContext, inode: Inode): 0 {
-    this.#nrInodes--;
+    this.#nrInodes--; // its pages have told `MemoryPages` that they go
     this.#charge.give(linkUnits(inode) + xattrUnits(nodeOf(inode).xattrs));
     return 0;
   }

@@ -46,31 +46,25 @@ export class TreeCalls {
     return 0;
   }
 
+  /** Makes a directory and those above it that are missing, in Node's order. @returns the first that was made. */
   *#mkdirAll(who: Caller, path: string, mode: number): Steps<string | undefined> {
-    const missing: string[] = [];
-    let at = path;
-    for (;;) {
+    const left = [path];
+    let first: string | undefined;
+    for (let at = left.pop(); at !== undefined; at = left.pop()) {
       const status = yield* this.#make(who, at, mode);
-      if (status === 0) break;
-      const above = at.slice(0, Math.max(at.lastIndexOf('/'), 0));
-      if (status === -Errno.ENOENT && above !== '' && above !== at) {
-        missing.push(at);
-        at = above;
+      if (status === 0) {
+        first ??= at;
         continue;
       }
-      const there = yield* this.#vfs.statSteps(who, at, true);
-      if (typeof there !== 'number' && there.isDirectory) {
-        if (missing.length === 0) return undefined;
-        at = '';
-        break;
+      const above = at.slice(0, Math.max(at.lastIndexOf('/'), 0));
+      if (status === -Errno.ENOENT && above !== '') {
+        left.push(at, above);
+        continue;
       }
-      const why = status !== -Errno.EEXIST ? status : missing.length > 0 ? -Errno.ENOTDIR : typeof there === 'number' ? there : status;
-      throw new FsError(why, 'mkdir', at);
-    }
-    const first = at === '' ? missing.at(-1) : at;
-    for (let next = missing.pop(); next !== undefined; next = missing.pop()) {
-      const status = yield* this.#make(who, next, mode);
-      if (status !== -Errno.EEXIST) check(status, 'mkdir', path);
+      if (status !== -Errno.EEXIST) throw new FsError(status, 'mkdir', at);
+      const there = yield* this.#vfs.statSteps(who, at, true);
+      if (typeof there !== 'number' && there.isDirectory) continue;
+      throw new FsError(left.length > 0 ? -Errno.ENOTDIR : typeof there === 'number' ? there : status, 'mkdir', at);
     }
     return first;
   }
