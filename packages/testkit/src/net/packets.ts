@@ -21,8 +21,8 @@ import {
   packetTransport,
   type PacketHostOptions,
   type Physics,
+  type Port,
   Protocol,
-  put16,
   putEthernet,
   putIpv4,
   putUdp,
@@ -48,7 +48,7 @@ export interface FloodOptions {
   readonly to: string;
   /** UDP port the packets are for. */
   readonly port: number;
-  /** Packets for every datagram that the host is sent by others: they are sent right before it. */
+  /** Packets for every IPv4 packet that the host is sent by others than floods: they are sent right before it. */
   readonly ratio: number;
   /** Payload of a packet in bytes. Default 64. */
   readonly payloadBytes?: number;
@@ -69,8 +69,8 @@ export class SimulatedPackets {
   constructor(world: World, line: Partial<LineOptions> = {}) {
     this.#world = world;
     this.network = new PacketNetwork(simulatedPhysics(world), line);
-    this.network.onTransmit = (frame) => {
-      for (const flood of this.#floods) flood.before(frame);
+    this.network.onTransmit = (frame, from) => {
+      if (!this.#floods.some(({ port }) => port === from)) for (const flood of this.#floods) flood.before(frame);
       return true;
     };
     world.onTrouble(() => (this.network.partitions.length === 0 ? null : `partitioned: ${this.network.partitions.join(', ')}`));
@@ -99,10 +99,9 @@ export class SimulatedPackets {
 /** Packets from nowhere, sent by a host of its own, each time somebody else sends something to the flooded host. */
 class Flood {
   nrSent = 0;
-  readonly #port;
+  readonly port: Port;
   readonly #frame: Uint8Array;
   readonly #to: number;
-  #isSending = false;
 
   constructor(
     world: World,
@@ -113,37 +112,33 @@ class Flood {
     if (!(ratio >= 0 && ratio <= BURST_MAX)) throw new KernelError('EINVAL', `a flood of ${ratio} packets to one: want 0 to ${BURST_MAX}`);
     this.#to = network.addressOf(options.to);
     const name = `flood of ${options.to} ${world.random.nextUint32()}`;
-    this.#port = network.attach(name, { receive: () => {}, received: () => {} }, { line: { bytesPerMs: 1e9, queueBytes: 2 ** 30 } });
+    this.port = network.attach(name, { receive: () => {}, received: () => {} }, { line: { bytesPerMs: 1e9, queueBytes: 2 ** 30 } });
     this.#frame = new Uint8Array(ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + UDP_HEADER_BYTES + payloadBytes);
   }
 
   before(frame: Uint8Array): void {
-    if (this.#isSending) return;
     const header = getIpv4(frame, ETHERNET_HEADER_BYTES, frame.length);
     if (header === null || header.destination !== this.#to) return;
-    this.#isSending = true;
     for (let n = 0; n < this.options.ratio; n++) this.#send();
-    this.#isSending = false;
   }
 
   #send(): void {
-    const { port, nrSenders = 16, isFragment = false } = this.options;
+    const { port: udpPort, nrSenders = 16, isFragment = false } = this.options;
     const frame = this.#frame;
     const nr = this.nrSent++;
     const udp = new Uint8Array(UDP_HEADER_BYTES);
-    putUdp(udp, 7, port, frame.length - ETHERNET_HEADER_BYTES - IPV4_HEADER_BYTES); // no checksum: 0 says so
-    putEthernet(frame, linkAddressOf(this.#to), this.#port.link, EtherType.IPV4);
+    putUdp(udp, 7, udpPort, frame.length - ETHERNET_HEADER_BYTES - IPV4_HEADER_BYTES); // no checksum: 0 says so
+    putEthernet(frame, linkAddressOf(this.#to), this.port.link, EtherType.IPV4);
     putIpv4(frame, ETHERNET_HEADER_BYTES, {
       totalBytes: frame.length - ETHERNET_HEADER_BYTES,
       identification: nr & 0xffff,
       hasMore: isFragment,
       offsetBytes: 0,
       protocol: Protocol.UDP,
-      source: (this.#port.address & 0xff000000) + 0x00ff0000 + (nr % nrSenders),
+      source: (this.port.address & 0xff000000) + 0x00ff0000 + (nr % nrSenders),
       destination: this.#to,
     });
     frame.set(udp, ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES);
-    put16(frame, ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + 6, 0);
-    this.#port.transmit(frame);
+    this.port.transmit(frame);
   }
 }
