@@ -13,8 +13,13 @@ import {
   Timeline,
   TOPOLOGIES,
   topologyNamed,
+  formatScopes,
+  formatSpaces,
+  runSpaces,
+  type ScopeResult,
+  type SpaceOutcome,
 } from '@tidemark/lab';
-import { runOnNode } from '@tidemark/lab/host';
+import { runOnNode, runScopesOnNode } from '@tidemark/lab/host';
 import type { Command } from 'commander';
 import { countOption } from './grammar.js';
 import { JobFailed, Stalled, UsageError } from './outcome.js';
@@ -30,7 +35,9 @@ Topologies: ${TOPOLOGIES.map(({ name }) => name).join(', ')}. Policies: ${POLICY
 
 --matrix exits with 1 if a cell of composed is not what the design says. A single run exits with 0 if it completes or is refused, 1 if it
 runs out of memory, 3 if it hangs. --matrix --json prints { cells: [{ topology, policy, verdict, predicted, isAsDesigned, seeds, counts,
-seed?, cycle?, error?, transport, nodes: [{ name, kind }], eventsPeak }] }; a single run { topology, policy, seed, verdict, error, cycle, nodes, events,
+seed?, cycle?, error?, transport, nodes: [{ name, kind }], eventsPeak }], scopes: [{ case, rule,
+verdict, predicted }], spaces: [{ space, answer, without, states, transitions, stuck,
+isExpected }] }; a single run { topology, policy, seed, verdict, error, cycle, nodes, events,
 elapsedMs, traceHash, timeline: [{ atMs, kernel, who, what, nrFree, count }], stall: [report of each machine] }.`;
 
 interface Words {
@@ -71,17 +78,35 @@ async function matrix({ seeds, json, policy, dot }: Words): Promise<void> {
     if (showsProgress) process.stderr.write(`\r${done} of ${all} cells: ${topology} under ${under}`.padEnd(60));
   });
   if (showsProgress) process.stderr.write(`\r${' '.repeat(60)}\r`);
+  const scopes = await runScopesOnNode(1);
+  const spaces = [...runSpaces(() => performance.now())];
   const differences = formatDifferences(cells);
-  if (json) process.stdout.write(`${JSON.stringify({ cells })}\n`);
+  if (json) process.stdout.write(`${JSON.stringify({ cells, scopes: scopes.map(scopeAsJson), spaces: spaces.map(spaceAsJson) })}\n`);
   else {
     process.stdout.write(`${formatMatrix(cells, TOPOLOGIES)}\n\n`);
     process.stdout.write(
       `${seeds} seeds a cell; ${differences.length === 0 ? 'every cell is as the design says' : 'not as the design says:'}\n`,
     );
     for (const line of differences) process.stdout.write(`  ${line}\n`);
+    process.stdout.write(
+      `\nT12 by reclaim rule (a unrelated, b loop file, c local server, d unrelated at another depth):\n${formatScopes(scopes)}\n`,
+    );
+    process.stdout.write(`\nSearched whole, as models with declared state:\n${formatSpaces(spaces)}\n`);
   }
   const wrong = cells.filter(({ policy: under, isAsDesigned }) => under === 'composed' && !isAsDesigned);
+  const unexpected = spaces.filter(({ isExpected }) => !isExpected);
+  if (unexpected.length > 0) throw new JobFailed(`a search of ${unexpected[0].search.space} did not end as expected`);
   if (wrong.length > 0) throw new JobFailed(`composed is not what the design says on ${wrong.map(({ topology }) => topology).join(', ')}`);
+}
+
+function scopeAsJson({ scope, rule, verdict, predicted }: ScopeResult) {
+  return { case: scope, rule, verdict, predicted };
+}
+
+function spaceAsJson({ search, result, isExpected }: SpaceOutcome) {
+  const { space, answer, without } = search;
+  const { nrStates: states, nrTransitions: transitions, stuck } = result;
+  return { space, answer, without, states, transitions, stuck: stuck.nrStates, isExpected };
 }
 
 async function singleRun(words: Words, name: string): Promise<void> {

@@ -21,6 +21,7 @@ const MATRIX: Readonly<Record<string, readonly string[]>> = {
   T11a: ['C', 'C', 'C', 'C', 'C'],
   T11b: ['H/O', 'H', '?', 'C', 'C'],
   T11c: ['H', 'H', 'H', 'H', 'R'],
+  T12: ['?', '?', '?', '?', 'C'],
   T13: ['H/O', 'H', 'H', 'C', 'C'],
   T14: ['H', 'H', '?', 'H', 'R'],
 };

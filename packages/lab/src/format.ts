@@ -1,10 +1,12 @@
 /** The lab's results as text. */
 import type { MatrixCell } from './matrix.js';
+import { SCOPE_CASES, SCOPE_RULES, type ScopeResult } from './scopes.js';
 import { POLICY_NAMES } from './policies.js';
 import { type RunResult, VERDICT_LETTERS, type Verdict } from './result.js';
 import type { Topology } from './topology.js';
 
 const COLUMN = 10;
+const NAME = 6;
 
 /** Letters of the matrix; a `*` marks what is not as the design says. */
 function letterOf({ verdict, isAsDesigned }: MatrixCell): string {
@@ -13,23 +15,32 @@ function letterOf({ verdict, isAsDesigned }: MatrixCell): string {
 
 /** The matrix, policy × topology. */
 export function formatMatrix(cells: readonly MatrixCell[], topologies: readonly Topology[]): string {
-  const width = Math.max(...topologies.map(({ name, title }) => name.length + title.length + 2));
-  const lines = [`${' '.repeat(width)}  ${POLICY_NAMES.map((name) => name.padEnd(COLUMN)).join('')}nodes`];
-  for (const { name, title, transport } of topologies) {
+  const heads = topologies.map(({ name, title }) => `${name.padEnd(NAME)}${title}`);
+  const width = Math.max(...heads.map(({ length }) => length)) + 2;
+  const lines = [`${' '.repeat(width)}${POLICY_NAMES.map((name) => name.padEnd(COLUMN)).join('')}nodes`];
+  for (const [i, { name, transport }] of topologies.entries()) {
     const row = cells.filter(({ topology }) => topology === name);
-    const letters = POLICY_NAMES.map((policy) =>
-      (row.find((cell) => cell.policy === policy)?.verdict === undefined
-        ? ''
-        : letterOf(row.find((cell) => cell.policy === policy) as MatrixCell)
-      ).padEnd(COLUMN),
-    );
-    const { nodes = [] } = row.find(({ policy }) => policy === 'composed') ?? {};
+    const letters = row.map((cell) => letterOf(cell).padEnd(COLUMN)).join('');
+    const nodes = row.at(-1)?.nodes ?? [];
     const nrModels = nodes.filter(({ kind }) => kind === 'model').length;
     const kinds = `${nrModels} model, ${nodes.length - nrModels} real${transport === null ? '' : `; ${transport}`}`;
-    lines.push(`${`${name}  ${title}`.padEnd(width)}  ${letters.join('')}${kinds}`);
+    lines.push(heads[i].padEnd(width) + letters + kinds);
   }
   lines.push('C completes, R refused, H hangs, O out of memory; * not as the design says');
   return lines.join('\n');
+}
+
+/** T12 by reclaim rule, case × rule. */
+export function formatScopes(results: readonly ScopeResult[]): string {
+  const cell = ({ verdict, predicted }: ScopeResult): string => `${verdict}${verdict === predicted ? '' : '*'}`.padEnd(COLUMN);
+  const rows = SCOPE_CASES.map(
+    (scope) =>
+      `${scope}   ${results
+        .filter((result) => result.scope === scope)
+        .map(cell)
+        .join('')}`,
+  );
+  return [`    ${SCOPE_RULES.map((rule) => rule.padEnd(COLUMN)).join('')}`, ...rows].join('\n');
 }
 
 /** What differs from the design, a line each, with the seed that replays it. */

@@ -22,6 +22,7 @@ export * from './models/remote-nfs.js';
 export * from './policies.js';
 export * from './result.js';
 export * from './run.js';
+export * from './scopes.js';
 export * from './spaces/index.js';
 export * from './timeline.js';
 export * from './topologies/index.js';

@@ -20,7 +20,7 @@ import {
 import { PagedBuffer, swap } from '@tidemark/swap';
 import { type Machine, SimulatedDisk, type World } from '@tidemark/testkit';
 import type { LabPolicy } from '../policies.js';
-import type { NodeKind } from '../result.js';
+import type { TopologyNode } from '../result.js';
 import { MemoryRetry, type ModelNode } from './model-node.js';
 
 /** What a lab kernel is booted with. */
@@ -95,24 +95,24 @@ export class LabKernel {
    */
   async allocate(task: TaskContext, gfp: number): Promise<Pfn> {
     const { allocator } = this.kernel.memory;
-    for (;;) {
+    for (let nrTries = 0; ; nrTries++) {
       const taken = allocator.allocPageSlow(task, gfp);
       const pfn = isPromise(taken) ? await taken : taken;
       if (pfn >= 0) return pfn;
-      this.note(task.name, 'is refused a frame');
+      if (nrTries === 0) this.note(task.name, 'is refused a frame, and asks again');
       await this.#retry.wait(task);
     }
   }
 
   /** Does `what` until it does not end for want of memory: the same for a whole call. */
   async insist<T>(task: TaskContext, what: () => Promise<T>): Promise<T> {
-    for (;;) {
+    for (let nrTries = 0; ; nrTries++) {
       try {
         return await what();
       } catch (error) {
         if (!isKernelError(error) || error.code !== 'ENOMEM') throw error;
       }
-      this.note(task.name, 'is refused memory');
+      if (nrTries === 0) this.note(task.name, 'is refused memory, and asks again');
       await this.#retry.wait(task);
     }
   }
@@ -152,9 +152,10 @@ export class LabKernel {
     };
   }
 
-  /** Every node of the graph and whether it is a model. */
-  nodes(): { name: string; kind: NodeKind }[] {
+  /** Every node of the graph, and those that wanted to be: whether it is a model. */
+  nodes(): TopologyNode[] {
     const models = new Set<WriteoutNode>(this.models);
-    return this.kernel.reserves.graph.nodes.map((node) => ({ name: node.name, kind: models.has(node) ? 'model' : 'real' }));
+    const nodes = new Set<WriteoutNode>([...this.kernel.reserves.graph.nodes, ...models]);
+    return [...nodes].map((node) => ({ name: node.name, kind: models.has(node) ? 'model' : 'real' }));
   }
 }

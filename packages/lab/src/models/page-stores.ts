@@ -23,6 +23,18 @@ export async function deviceStore(lab: LabKernel, device: BlockDevice, name: str
   };
 }
 
+/** A file of `ext3` from block `firstBlock` on, written past the page cache: each page is a data unit of the filesystem. */
+export function fileStore(ext3: ModelExt3, name: string, sizePages: number, firstBlock: number): PageStore {
+  return {
+    name,
+    sizePages,
+    needs: [ext3.data],
+    write: (task, index, pfn) => ext3.writePage(task, firstBlock + index, Uint32Array.of(pfn), 0),
+    read: async (task, index, pfn) => ext3.io.read(task, (firstBlock + index) * PAGE_SIZE, Uint32Array.of(pfn), 0, 1),
+    flush: async (task) => ext3.io.flush(task),
+  };
+}
+
 /**
  * A file as a server has it that did not pin it: every write is one more dirty page, which is nobody's unit's; every flush writes them all.
  * The page is taken with whatever right the task has.

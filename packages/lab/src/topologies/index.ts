@@ -8,9 +8,10 @@ import { T11A, T11C } from './raid1.js';
 import { T8, T8_TWIN } from './swap-on-local-server.js';
 import { T5, T9, T13 } from './swap-over-packets.js';
 import { T1, T2, T3 } from './t1-t3.js';
+import { T12 } from './two-superblocks.js';
 import { T14 } from './unbounded-filesystem.js';
 
-export const TOPOLOGIES: readonly Topology[] = [T1, T2, T3, T4, T5, T6, T7, T8, T8_TWIN, T9, T10, T11A, T11B, T11C, T13, T14];
+export const TOPOLOGIES: readonly Topology[] = [T1, T2, T3, T4, T5, T6, T7, T8, T8_TWIN, T9, T10, T11A, T11B, T11C, T12, T13, T14];
 
 /** The topology of that name. @throws KernelError EINVAL naming the known ones. */
 export function topologyNamed(word: string): Topology {
