@@ -24,6 +24,7 @@ import { Changes } from './changes.js';
 import { type Credentials, permission, SUPERUSER } from './credentials.js';
 import { DirectoryOperations, mayUpdate } from './directory-operations.js';
 import { FileData } from './file-data.js';
+import { FileLocks, type LockRange } from './file-locks.js';
 import type { FileSystemRoom, FileSystemType, MountOptions } from './file-system.js';
 import type { FileHandle, Inode } from './inode.js';
 import { InodeCache } from './inode-cache.js';
@@ -300,6 +301,23 @@ export class Vfs {
       const status = permission(who.credentials, inode, Access.WRITE);
       return status < 0 ? status : yield* attributes.changeSize(who, inode, sizeBytes);
     });
+  }
+
+  /**
+   * Takes an advisory lock on a range of an open file, for that open file; given back by `unlock`, or when it is closed.
+   * @returns 0; `-EAGAIN` if somebody has it and `waits` is false; `-EBADF` (reading for a shared one, writing for an exclusive one).
+   */
+  lock(who: Caller, file: OpenFile, range: LockRange, isExclusive: boolean, waits: boolean): MaybePromise<0 | NegErrno> {
+    if (!file.isOpen || !(isExclusive ? file.mayWrite : file.mayRead)) return -Errno.EBADF;
+    if (!(range.from >= 0 && range.to > range.from)) return -Errno.EINVAL;
+    const { inode } = file;
+    inode.fileLocks ??= new FileLocks(`inode ${inode.ino} of ${inode.superblock.name}`);
+    return inode.fileLocks.lock(who.task, file, range, isExclusive, waits && who.mayWait);
+  }
+
+  /** Gives a range back. */
+  unlock(file: OpenFile, range: LockRange): void {
+    file.inode.fileLocks?.unlock(file, range);
   }
 
   /** Closes every file, unmounts everything and gives every object back. @returns what went wrong. */
