@@ -8,7 +8,7 @@
  * A run is one `writepages`: consecutive pages, one unit of the node they are written through (M8). Whoever may not wait takes a unit if
  * there is one; a sync waits. A failure is kept in `errors`, and what failed stays dirty.
  */
-import type { NegErrno } from '../base/errno.js';
+import { Errno, type NegErrno } from '../base/errno.js';
 import { isPromise } from '../base/maybe-promise.js';
 import { XaMark } from '../base/xarray.js';
 import type { Pfn } from '../mm/arena.js';
@@ -24,6 +24,7 @@ import { type Backing, type DirtyCache, FAILURES_MAX } from './backing.js';
 import { ErrorSequence } from './error-sequence.js';
 import type { PageIndex } from './page-index.js';
 import type { PageWaits } from './page-waits.js';
+import type { RangeLock } from './range-lock.js';
 import { RUN_PAGES, type WriteRun } from './write-run.js';
 
 /** What the dirty pages of a cache need of the kernel. */
@@ -32,6 +33,7 @@ export interface DirtyPagesParts {
   readonly ops: AddressSpaceOperations;
   readonly waits: PageWaits;
   readonly backing: Backing;
+  readonly range: RangeLock;
   readonly nowMs: () => number;
   /** The units of a node that was admitted; else null. */
   readonly unitsOf: (node: WriteoutNode) => UnitPool | null;
@@ -39,9 +41,6 @@ export interface DirtyPagesParts {
 
 export class DirtyPages implements DirtyCache {
   readonly errors = new ErrorSequence();
-  /** Pages that are being taken out of the file: they neither become dirty nor are they written. */
-  #goingFirst = Number.POSITIVE_INFINITY;
-  #goingLast = -1;
   readonly #parts: DirtyPagesParts;
   readonly #task: TaskContext;
   readonly #pagesPerWrite: number;
@@ -77,16 +76,6 @@ export class DirtyPages implements DirtyCache {
   /** Writes in flight. */
   get nrRuns(): number {
     return this.#nrRuns;
-  }
-
-  /** Pages from `first` to `last` are being taken out of the file, one range at a time; without arguments: none any more. */
-  setGoing(first = Number.POSITIVE_INFINITY, last = -1): void {
-    this.#goingFirst = first;
-    this.#goingLast = last;
-  }
-
-  isGoing(index: number): boolean {
-    return index >= this.#goingFirst && index <= this.#goingLast;
   }
 
   writesThrough(): WriteoutNode | null {
@@ -178,12 +167,12 @@ export class DirtyPages implements DirtyCache {
 
   /** The first page from `index` on that is dirty and not being written, or -1. */
   #nextToWrite(index: number, mayWrite: MayWrite): number {
-    const { pages } = this.#parts;
+    const { pages, range } = this.#parts;
     const { flags } = pages.memory.frames;
     let next = pages.cells.findNext(index, XaMark.DIRTY);
-    const isNone = (pfn: Pfn): boolean => (flags[pfn] & PG.WRITEBACK) !== 0 || this.isGoing(next) || !mayWrite(pfn);
+    const isNone = (pfn: Pfn): boolean => (flags[pfn] & PG.WRITEBACK) !== 0 || range.covers(next) || !mayWrite(pfn);
     while (next >= 0 && isNone(pages.lookup(next))) {
-      next = pages.cells.findNext(this.isGoing(next) ? this.#goingLast + 1 : next + 1, XaMark.DIRTY);
+      next = pages.cells.findNext(range.covers(next) ? range.last + 1 : next + 1, XaMark.DIRTY);
     }
     return next;
   }
@@ -207,11 +196,11 @@ export class DirtyPages implements DirtyCache {
 
   /** Gathers dirty pages with consecutive indexes; they are clean before their write begins. */
   #fillRun(run: WriteRun, first: number, mayWrite: MayWrite): void {
-    const { pages, backing } = this.#parts;
+    const { pages, backing, range } = this.#parts;
     const { frames, fileCounts } = pages.memory;
     run.index = first;
     run.count = 0;
-    while (run.count < this.#pagesPerWrite && !this.isGoing(first + run.count)) {
+    while (run.count < this.#pagesPerWrite && !range.covers(first + run.count)) {
       const index = first + run.count;
       const pfn = pages.lookup(index);
       if (pfn < 0 || (frames.flags[pfn] & (PG.DIRTY | PG.WRITEBACK | PG.LOCKED)) !== PG.DIRTY || !mayWrite(pfn)) break;
@@ -310,6 +299,22 @@ export class DirtyPages implements DirtyCache {
   async #begin(task: TaskContext): Promise<WriteoutTicket | null | NegErrno> {
     const units = this.#parts.ops.beginsUnits === true ? null : this.#units;
     return units === null ? null : units.begin(task);
+  }
+
+  /** Writes pages that are not in the cache, a unit for each call; waits for units. @returns 0 or a negative errno. */
+  async writeNow(task: TaskContext, index: number, pfns: Uint32Array, count: number): Promise<0 | NegErrno> {
+    const { ops } = this.#parts;
+    const { writepages } = ops;
+    if (writepages === undefined) return -Errno.EINVAL;
+    let status: 0 | NegErrno = 0;
+    for (let done = 0; status === 0 && done < count; done += this.#pagesPerWrite) {
+      const ticket = await this.#begin(task);
+      if (typeof ticket === 'number') return ticket;
+      const writer = ticket === null ? this.#task : this.#task.withTicket(ticket);
+      status = await ask(() => writepages.call(ops, writer, index + done, pfns, done, Math.min(this.#pagesPerWrite, count - done)));
+      ticket?.end();
+    }
+    return status;
   }
 
   /** Waits for this cache's runs begun so far, not for later ones. @returns 0, or the errno of the task's signal. */

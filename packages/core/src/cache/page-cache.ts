@@ -43,10 +43,12 @@ import { ask } from './answer.js';
 import type { Backing } from './backing.js';
 import { DirtyPages } from './dirty-pages.js';
 import type { ErrorCursor } from './error-sequence.js';
+import { DirectIo } from './direct-io.js';
 import { BEHIND_END, PageFiller } from './page-filler.js';
 import { PageIndex } from './page-index.js';
 import { PageWaits } from './page-waits.js';
 import { PageWrite, type WriteParts } from './page-write.js';
+import { RangeLock } from './range-lock.js';
 import { ReadaheadWindow } from './readahead-window.js';
 import { Truncation } from './truncation.js';
 import type { Writeback } from './writeback.js';
@@ -72,6 +74,7 @@ export class PageCache implements AddressSpace {
   readonly #dirty: DirtyPages;
   readonly #backing: Backing;
   readonly #truncation: Truncation;
+  readonly #direct: DirectIo;
   readonly #parts: WriteParts;
   /** The window and the cursor of those who have none of their own. */
   readonly #window = new ReadaheadWindow();
@@ -96,13 +99,16 @@ export class PageCache implements AddressSpace {
     this.#idle = new WaitQueue({ kind: 'page-cache', name: `users of ${name}`, heldBy: () => this.#node() });
     const pages = new PageIndex(memory, aging);
     const waits = new PageWaits(name, () => this.#node());
-    const filler = new PageFiller(pages, ops, waits);
+    const range = new RangeLock(name);
+    const filler = new PageFiller(pages, ops, waits, range);
     const backing = writeback.backingOf(ops.device ?? ops, name);
-    const dirty = new DirtyPages(name, { pages, ops, waits, backing, nowMs: () => writeback.nowMs(), unitsOf: writeback.unitsOf });
+    const dirty = new DirtyPages(name, { pages, ops, waits, backing, range, nowMs: () => writeback.nowMs(), unitsOf: writeback.unitsOf });
     filler.onEnd = () => this.#idle.wakeAll();
-    this.#truncation = new Truncation(name, () => this.#parts);
-    const untilTruncated = (task: TaskContext): Promise<number> => this.#truncation.over(task);
-    this.#parts = { pages, ops, waits, filler, dirty, backing, throttle: writeback.throttle, untilTruncated };
+    this.#parts = { pages, ops, waits, filler, dirty, backing, range, throttle: writeback.throttle };
+    this.#truncation = new Truncation(this.#parts);
+    this.#direct = new DirectIo(this.#parts, this.#truncation, async (task, offsetBytes, lengthBytes) =>
+      this.#dirty.write(task, ...pageRange(offsetBytes, lengthBytes)),
+    );
     this.#pages = pages;
     this.#filler = filler;
     this.#dirty = dirty;
@@ -279,8 +285,7 @@ export class PageCache implements AddressSpace {
 
   /** Failures to write or flush are in the error sequence. @returns 0, or the errno of the task's signal. */
   async #flush(task: TaskContext, offsetBytes: number, lengthBytes: number): Promise<0 | NegErrno> {
-    const last = Math.ceil(Math.min(offsetBytes + lengthBytes, FILE_SIZE_MAX_BYTES) / PAGE_SIZE) - 1;
-    const ended = await this.#dirty.write(task, Math.floor(offsetBytes / PAGE_SIZE), last);
+    const ended = await this.#dirty.write(task, ...pageRange(offsetBytes, lengthBytes));
     if (ended < 0) return ended;
     const { sync } = this.#ops;
     const status = sync === undefined ? 0 : await ask(() => sync.call(this.#ops, task));
@@ -290,11 +295,21 @@ export class PageCache implements AddressSpace {
     return 0;
   }
 
+  /** Reads past the cache, whole pages from a whole page on. As `read`; `-EINVAL` for what does not begin with a page. */
+  readDirect(task: TaskContext, offsetBytes: number, target: Uint8Array): Promise<number | NegErrno> {
+    return this.#using(() => this.#direct.read(task, offsetBytes, target));
+  }
+
+  /** Writes past the cache. As `write`; `-EINVAL` for what does not begin with a page, or ends within one before the end of the file. */
+  writeDirect(task: TaskContext, offsetBytes: number, source: Uint8Array): Promise<number | NegErrno> {
+    return this.#using(() => this.#direct.write(task, offsetBytes, source));
+  }
+
   /** As `Truncation.resize`. */
-  truncate(task: TaskContext, sizeBytes: number): MaybePromise<0 | NegErrno> {
+  truncate(task: TaskContext, sizeBytes: number, free?: () => MaybePromise<0 | NegErrno>): MaybePromise<0 | NegErrno> {
     if (sizeBytes > FILE_SIZE_MAX_BYTES) return -Errno.EFBIG;
-    if (!this.#filler.isClosed && this.#truncation.resizeAtOnce(sizeBytes)) return 0;
-    return this.#using(() => this.#truncation.resize(task, sizeBytes));
+    if (free === undefined && !this.#filler.isClosed && this.#truncation.resizeAtOnce(sizeBytes)) return 0;
+    return this.#using(() => this.#truncation.resize(task, sizeBytes, free ?? (() => 0)));
   }
 
   /** As `Truncation.punch`. */
@@ -312,7 +327,7 @@ export class PageCache implements AddressSpace {
     return this.#using(() => this.#truncation.invalidate(task, offsetBytes, lengthBytes));
   }
 
-  async #using(work: () => Promise<0 | NegErrno>): Promise<0 | NegErrno> {
+  async #using(work: () => Promise<number>): Promise<number> {
     if (this.#filler.isClosed) return -Errno.EBADF;
     this.#nrUsers++;
     const status = await work();
@@ -372,4 +387,10 @@ export class PageCache implements AddressSpace {
     this.#spaces.remove(this);
     return status || cutting;
   }
+}
+
+/** The first and the last page of a range of bytes. */
+function pageRange(offsetBytes: number, lengthBytes: number): [first: number, last: number] {
+  const last = Math.ceil(Math.min(offsetBytes + lengthBytes, FILE_SIZE_MAX_BYTES) / PAGE_SIZE) - 1;
+  return [Math.floor(offsetBytes / PAGE_SIZE), last];
 }

@@ -15,6 +15,7 @@ import type { AddressSpaceOperations } from './address-space-operations.js';
 import { ask } from './answer.js';
 import type { PageIndex } from './page-index.js';
 import type { PageWaits } from './page-waits.js';
+import type { RangeLock } from './range-lock.js';
 import { largestWindow, type ReadaheadWindow } from './readahead-window.js';
 
 /** What `get` answers for a page behind the end of the file. */
@@ -27,6 +28,7 @@ export class PageFiller {
   readonly #pages: PageIndex;
   readonly #ops: AddressSpaceOperations;
   readonly #waits: PageWaits;
+  readonly #range: RangeLock;
   readonly #windowMax: number;
   /** Set by a close: no page comes in any more. */
   isClosed = false;
@@ -35,8 +37,9 @@ export class PageFiller {
   /** Called when one has ended. */
   onEnd: () => void = () => {};
 
-  constructor(pages: PageIndex, ops: AddressSpaceOperations, waits: PageWaits) {
+  constructor(pages: PageIndex, ops: AddressSpaceOperations, waits: PageWaits, range: RangeLock) {
     this.#pages = pages;
+    this.#range = range;
     this.#ops = ops;
     this.#waits = waits;
     this.#windowMax = largestWindow(pages.memory.nrFrames);
@@ -63,6 +66,11 @@ export class PageFiller {
       }
       if (found < 0 && this.isClosed) return -Errno.EBADF;
       if (found < 0 && index >= this.#endIndex()) return BEHIND_END;
+      if (found < 0 && this.#range.covers(index)) {
+        const over = await this.#range.over(task);
+        if (over < 0) return over;
+        continue;
+      }
       if (found < 0) {
         const status = await this.#read(task, index, Math.min(nrWanted, most), most === 1 ? null : window);
         if (status === SINGLY && most > 1) most = 1;
@@ -81,6 +89,7 @@ export class PageFiller {
     if (this.isClosed) return;
     let start = first;
     while (start < first + window.size && this.#pages.lookup(start) >= 0) start++;
+    if (this.#range.covers(start)) return;
     const count = Math.min(first + window.size, this.#endIndex()) - start;
     if (count <= 0) return;
     const pfn = this.#pages.memory.allocator.allocPage(task, Gfp.FILE | Gfp.SPARE);
@@ -99,7 +108,7 @@ export class PageFiller {
     const allocated = memory.allocator.allocPageSlow(task, Gfp.FILE);
     const pfn = isPromise(allocated) ? await allocated : allocated;
     if (pfn < 0) return pfn;
-    if (this.isClosed || index >= this.#endIndex()) {
+    if (this.isClosed || index >= this.#endIndex() || this.#range.covers(index)) {
       memory.allocator.freePage(pfn);
       return 0; // the caller looks again
     }
@@ -133,7 +142,8 @@ export class PageFiller {
         break;
       }
       pfns[n++] = next;
-      next = n < count && this.#pages.lookup(first + n) < 0 ? allocator.allocPage(task, Gfp.FILE | Gfp.SPARE) : -1;
+      const isWanted = n < count && this.#pages.lookup(first + n) < 0 && !this.#range.covers(first + n);
+      next = isWanted ? allocator.allocPage(task, Gfp.FILE | Gfp.SPARE) : -1;
     }
     counters.pgfault += n;
     return n === 0 ? null : pfns.subarray(0, n);

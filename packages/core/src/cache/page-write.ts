@@ -21,6 +21,7 @@ import type { DirtyThrottle } from './dirty-throttle.js';
 import { BEHIND_END, makeRoomForNode, type PageFiller } from './page-filler.js';
 import type { PageIndex } from './page-index.js';
 import type { PageWaits } from './page-waits.js';
+import type { RangeLock } from './range-lock.js';
 
 /** The parts of a page cache that its writes work on. */
 export interface WriteParts {
@@ -31,8 +32,7 @@ export interface WriteParts {
   readonly dirty: DirtyPages;
   readonly backing: Backing;
   readonly throttle: DirtyThrottle;
-  /** Waits until pages behind a truncation may come back. @returns 0, or the errno of the task's signal. */
-  readonly untilTruncated: (task: TaskContext) => Promise<number>;
+  readonly range: RangeLock;
 }
 
 /** One write, or zeroing, of a byte range. */
@@ -127,12 +127,12 @@ export class PageWrite implements PageChange {
   }
 
   #change(): MaybePromise<0 | NegErrno> {
-    const { pages, filler, dirty } = this.#parts;
+    const { pages, filler, range } = this.#parts;
     if (filler.isClosed) return -Errno.EBADF;
     const pfn = pages.lookup(this.index);
     const isThere = pfn >= 0 && (pages.memory.frames.flags[pfn] & PG.LOCKED) === 0;
     const isFresh = pfn < 0 && this.#mayBeFresh();
-    if ((!isThere && !isFresh) || dirty.isGoing(this.index)) return this.#changeSlow();
+    if ((!isThere && !isFresh) || range.covers(this.index)) return this.#changeSlow();
     this.#mustRetry = this.#needsNode = false;
     const status = isFresh ? this.#changeFresh() : this.#changePresent(pfn);
     return isPromise(status) ? status.then((ended) => this.#unlessSlow(ended)) : this.#unlessSlow(status);
@@ -158,13 +158,13 @@ export class PageWrite implements PageChange {
   }
 
   async #changeSlow(): Promise<0 | NegErrno> {
-    const { pages, waits, filler, dirty } = this.#parts;
+    const { pages, waits, filler, range } = this.#parts;
     for (;;) {
       const pfn = pages.lookup(this.index);
       if (pfn < 0 && filler.isClosed) return -Errno.EBADF;
       let status: 0 | NegErrno = 0;
-      if (dirty.isGoing(this.index)) {
-        status = await this.#parts.untilTruncated(this.#task);
+      if (range.covers(this.index)) {
+        status = await range.over(this.#task);
         if (status < 0) return status;
         continue;
       }
@@ -234,12 +234,12 @@ export class PageWrite implements PageChange {
   }
 
   bringIn(): 0 | NegErrno {
-    const { pages, dirty, ops } = this.#parts;
+    const { pages, dirty, ops, range } = this.#parts;
     const { frames, arena, counters } = pages.memory;
     const { index, pfn } = this;
     this.#mustRetry = this.#needsNode = false;
     if (this.#isIn) return 0;
-    if (dirty.isGoing(index)) return this.#retry();
+    if (range.covers(index)) return this.#retry();
     if (this.#isFresh) {
       if (!this.#mayBeFresh()) return this.#retry();
       const entered = pages.enter(index, pfn);

@@ -1,9 +1,8 @@
 /**
- * Pages that go because the file says so: truncation, holes, invalidation. One range at a time for each file.
+ * Pages that go because the file says so: truncation, holes, invalidation, writes past the cache.
  *
- * While a range goes, no page of it becomes dirty, and none is begun to be written (`DirtyPages.setGoing`). A page that is being read or
- * written is waited for, since its frame and its blocks are in use; one that somebody holds a reference to leaves the index at once, and its
- * frame goes with its last user.
+ * The range that goes is held by `RangeLock`. A page that is being read or written is waited for, since its frame and its blocks are in use;
+ * one that somebody holds a reference to leaves the index at once, and its frame goes with its last user.
  */
 import { Errno, type NegErrno } from '../base/errno.js';
 import type { MaybePromise } from '../base/maybe-promise.js';
@@ -12,40 +11,30 @@ import { XA_MAX_INDEX } from '../base/xarray.js';
 import type { Pfn } from '../mm/arena.js';
 import { PG } from '../mm/frame-table.js';
 import type { TaskContext } from '../task/task-context.js';
-import { Semaphore } from '../task/semaphore.js';
-import { zeroBehindEnd } from './page-filler.js';
+import { BEHIND_END, zeroBehindEnd } from './page-filler.js';
 import { PageWrite, type WriteParts } from './page-write.js';
 
 /** What becomes of pages that differ from their backing. */
 type Dirty = 'dropped' | 'kept';
 
 export class Truncation {
-  readonly #parts: () => WriteParts;
-  readonly #turn: Semaphore;
+  readonly #parts: WriteParts;
 
-  /** @param parts asked for when the first range goes. */
-  constructor(name: string, parts: () => WriteParts) {
+  constructor(parts: WriteParts) {
     this.#parts = parts;
-    this.#turn = new Semaphore(1, { kind: 'truncation', name: `truncation of ${name}` });
-  }
-
-  /** Waits until no range is going. @returns 0, or the errno of the task's signal. */
-  async over(task: TaskContext): Promise<number> {
-    const got = await this.#turn.acquire(task);
-    if (got === 0) this.#turn.release();
-    return got;
   }
 
   /**
    * Gives the file another size. What lies behind a smaller one is gone, and reads as zeroes if the file grows again; the rest of its last page
-   * is zeroed, and dirty. The backing's blocks are its own affair, afterwards.
+   * is zeroed, and dirty.
+   * @param free has the backing free what is behind the new end; no page of that comes in meanwhile.
    * @returns 0 or a negative errno; then the size may be as it was.
    */
-  async resize(task: TaskContext, sizeBytes: number): Promise<0 | NegErrno> {
-    const { ops } = this.#parts();
+  async resize(task: TaskContext, sizeBytes: number, free: () => MaybePromise<0 | NegErrno>): Promise<0 | NegErrno> {
+    const { ops } = this.#parts;
     if (ops.setSize === undefined) return -Errno.EINVAL;
     const first = Math.ceil(sizeBytes / PAGE_SIZE);
-    return this.#exclusively(task, first, XA_MAX_INDEX, async () => {
+    return this.#parts.range.exclusively(task, first, XA_MAX_INDEX, async () => {
       const before = ops.sizeBytes;
       if (sizeBytes < before) {
         const status = await this.#zero(task, sizeBytes, Math.min(before, first * PAGE_SIZE));
@@ -53,7 +42,8 @@ export class Truncation {
       }
       ops.setSize?.(sizeBytes);
       if (sizeBytes < before) this.#zeroTail(first - 1);
-      return this.#drop(task.withSignal(null), first, XA_MAX_INDEX, 'dropped'); // once the size has changed there is no way back
+      const status = await this.#drop(task.withSignal(null), first, XA_MAX_INDEX, 'dropped'); // once the size has changed there is no way back
+      return status < 0 ? status : free();
     });
   }
 
@@ -63,11 +53,11 @@ export class Truncation {
    * @returns false if something has; then nothing was done.
    */
   resizeAtOnce(sizeBytes: number): boolean {
-    const { ops } = this.#parts();
+    const { ops, range } = this.#parts;
     const before = ops.sizeBytes;
     const first = Math.ceil(sizeBytes / PAGE_SIZE);
     const zeroes = sizeBytes < before && sizeBytes % PAGE_SIZE !== 0;
-    if (ops.setSize === undefined || (zeroes && ops.writepages !== undefined) || this.#turn.available === 0) return false;
+    if (ops.setSize === undefined || (zeroes && ops.writepages !== undefined) || !range.isFree) return false;
     if (this.#nextInUse(zeroes ? first - 1 : first) >= 0) return false;
     ops.setSize(sizeBytes);
     if (zeroes) this.#zeroTail(first - 1);
@@ -78,15 +68,15 @@ export class Truncation {
   /** Takes every page from `first` on out of memory, whether it is written or not. @returns false if some are in use; they stay. */
   dropAtOnce(first: number): boolean {
     if (this.#nextInUse(first) >= 0) return false;
-    const { pages } = this.#parts();
+    const { pages } = this.#parts;
     for (let index = pages.nextPage(first); index >= 0; index = pages.nextPage(index + 1)) this.#takeOut(index, pages.lookup(index));
-    pages.forgetShadows(first, -1);
+    pages.forgetShadows(first, XA_MAX_INDEX);
     return true;
   }
 
   /** The first page from `index` on that is being read or written, or -1. */
   #nextInUse(index: number): number {
-    const { pages } = this.#parts();
+    const { pages } = this.#parts;
     const { flags } = pages.memory.frames;
     let next = pages.nextPage(index);
     while (next >= 0 && (flags[pages.lookup(next)] & (PG.LOCKED | PG.WRITEBACK)) === 0) next = pages.nextPage(next + 1);
@@ -94,7 +84,7 @@ export class Truncation {
   }
 
   #takeOut(index: number, pfn: Pfn): void {
-    const { pages, dirty, ops } = this.#parts();
+    const { pages, dirty, ops } = this.#parts;
     ops.invalidate?.(index, pfn);
     dirty.unmark(pfn, index);
     pages.detach(index, pfn);
@@ -106,18 +96,17 @@ export class Truncation {
    * @returns 0 or a negative errno.
    */
   async punch(task: TaskContext, offsetBytes: number, lengthBytes: number, free: () => MaybePromise<0 | NegErrno>): Promise<0 | NegErrno> {
-    const { sizeBytes } = this.#parts().ops;
+    const { sizeBytes } = this.#parts.ops;
     const end = Math.min(offsetBytes + lengthBytes, sizeBytes);
     if (end <= offsetBytes) return 0;
     const first = Math.ceil(offsetBytes / PAGE_SIZE);
     const last = (end === sizeBytes ? Math.ceil(end / PAGE_SIZE) : Math.floor(end / PAGE_SIZE)) - 1;
-    return this.#exclusively(task, first, last, async () => {
+    return this.#parts.range.exclusively(task, first, last, async () => {
       let status = await this.#zero(task, offsetBytes, Math.min(first * PAGE_SIZE, end));
       if (status === 0) status = await this.#zero(task, Math.max((last + 1) * PAGE_SIZE, first * PAGE_SIZE), end);
       const patient = task.withSignal(null);
       if (status === 0) status = await this.#drop(patient, first, last, 'dropped');
-      if (status === 0) status = await free();
-      return status < 0 ? status : this.#drop(patient, first, last, 'dropped'); // what was read in between
+      return status < 0 ? status : free();
     });
   }
 
@@ -128,30 +117,30 @@ export class Truncation {
   invalidate(task: TaskContext, offsetBytes: number, lengthBytes: number): Promise<0 | NegErrno> {
     const first = Math.floor(offsetBytes / PAGE_SIZE);
     const last = Math.ceil((offsetBytes + lengthBytes) / PAGE_SIZE) - 1;
-    return this.#exclusively(task, XA_MAX_INDEX, -1, () => this.#drop(task, first, last, 'kept'));
+    return this.#parts.range.exclusively(task, XA_MAX_INDEX, -1, () => this.#drop(task, first, last, 'kept'));
   }
 
-  async #exclusively(task: TaskContext, first: number, last: number, work: () => Promise<0 | NegErrno>): Promise<0 | NegErrno> {
-    const { dirty } = this.#parts();
-    const got = await this.#turn.acquire(task);
-    if (got < 0) return got;
-    dirty.setGoing(first, last);
-    try {
-      return await work();
-    } finally {
-      dirty.setGoing();
-      this.#turn.release();
-    }
+  /**
+   * Has whole pages replaced behind the cache: those in memory go, dirty or not, and none comes in until `work` has ended.
+   * @returns what it does, or the errno of the task's signal.
+   */
+  replace(task: TaskContext, offsetBytes: number, lengthBytes: number, work: () => Promise<0 | NegErrno>): Promise<0 | NegErrno> {
+    const first = Math.floor(offsetBytes / PAGE_SIZE);
+    const last = Math.ceil((offsetBytes + lengthBytes) / PAGE_SIZE) - 1;
+    return this.#parts.range.exclusively(task, first, last, async () => {
+      const status = await this.#drop(task, first, last, 'dropped');
+      return status < 0 ? status : work();
+    });
   }
 
   /** Zeroes bytes within one page. A page that holds zeroes there already stays as it is. */
   async #zero(task: TaskContext, fromBytes: number, toBytes: number): Promise<0 | NegErrno> {
     if (toBytes <= fromBytes) return 0;
-    const parts = this.#parts();
+    const parts = this.#parts;
     const { pages, filler } = parts;
     const index = Math.floor(fromBytes / PAGE_SIZE);
     const pfn = await filler.get(task, index, 1, null);
-    if (pfn < 0) return pfn;
+    if (pfn < 0) return pfn === BEHIND_END ? 0 : pfn; // the file became shorter while we waited
     const bytes = pages.memory.arena.view(pfn * PAGE_SIZE + (fromBytes - index * PAGE_SIZE), toBytes - fromBytes);
     const isZero = bytes.every((byte) => byte === 0);
     pages.unpin(pfn);
@@ -162,7 +151,7 @@ export class Truncation {
 
   /** A write beside the truncation may have put something behind the new end meanwhile. */
   #zeroTail(index: number): void {
-    const { pages, dirty, ops } = this.#parts();
+    const { pages, dirty, ops } = this.#parts;
     const pfn = index < 0 ? -1 : pages.lookup(index);
     if (pfn < 0 || (pages.memory.frames.flags[pfn] & PG.LOCKED) !== 0) return;
     if (zeroBehindEnd(pages, index, pfn, ops.sizeBytes)) dirty.mark(pfn, index);
@@ -170,7 +159,7 @@ export class Truncation {
 
   /** Takes the pages of a range out of memory. */
   async #drop(task: TaskContext, first: number, last: number, dirtyOnes: Dirty): Promise<0 | NegErrno> {
-    const { pages, waits } = this.#parts();
+    const { pages, waits } = this.#parts;
     const { flags } = pages.memory.frames;
     let status: 0 | NegErrno = 0;
     for (let index = pages.nextPage(first); index >= 0 && index <= last; index = pages.nextPage(index + 1)) {
