@@ -24,7 +24,7 @@ const SERVER_FRAMES = 512;
 const IDLE_PORT = 9;
 const RING_SLOTS = 8;
 /** Foreign packets to one of its own in a flood. What can hold them is full after a few, so that a thousand would do no more. */
-const FLOOD_RATIO = 32;
+const FLOOD_RATIO = 16;
 /** What unread packets may take: of one socket, and of all. */
 const UNREAD_BYTES = 32 * PAGE_SIZE;
 /** A stream's longest pause between two attempts, and some. */
