@@ -1,13 +1,14 @@
 /**
  * `npm run bench [-- NAME… --json --check]`: the table of README.md, measured on this machine.
  *
- *     NAME      alloc, cache, reads, reclaim, swap, nbd, demo; default all
+ *     NAME      alloc, cache, reads, reclaim, swap, nbd, files, demo; default all
  *     --json    one object: { date, machine, node, rows }
  *     --check   exit code 1 if a target is missed; without it a miss is only shown
  */
 import os from 'node:os';
 import { cachedReads } from './cached-reads.js';
 import { demoMemory } from './demo-memory.js';
+import { files } from './files.js';
 import { type Bench, passes, type Row, tableHead, tableRow } from './harness.js';
 import { nbdServer } from './nbd-server.js';
 import { pageAllocator } from './page-allocator.js';
@@ -15,7 +16,7 @@ import { pageCache } from './page-cache.js';
 import { reclaim } from './reclaim.js';
 import { swapOut } from './swap-out.js';
 
-const BENCHES: readonly Bench[] = [pageAllocator, pageCache, cachedReads, reclaim, swapOut, nbdServer, demoMemory];
+const BENCHES: readonly Bench[] = [pageAllocator, pageCache, cachedReads, reclaim, swapOut, nbdServer, files, demoMemory];
 
 const words = process.argv.slice(2);
 const isJson = words.includes('--json');

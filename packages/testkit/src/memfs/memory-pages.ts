@@ -24,6 +24,11 @@ export class MemoryPages implements AddressSpaceOperations {
     this.#room = room;
   }
 
+  /** One for all files of the filesystem. */
+  get device(): object {
+    return this.#room;
+  }
+
   get sizeBytes(): number {
     return this.#inode.sizeBytes;
   }
