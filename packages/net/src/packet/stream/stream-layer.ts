@@ -17,9 +17,8 @@ import { put16 } from '../wire/bytes.js';
 import { formatIpv4, type Ipv4Address } from '../wire/ipv4-address.js';
 import { Protocol } from '../wire/ipv4-header.js';
 import { Flag, getSegment, putSegment, type Segment } from '../wire/segment.js';
-import { Connection, type ConnectionHost } from './connection.js';
+import { Connection, type ConnectionHost, type SegmentToSend } from './connection.js';
 import { ReceiveQueue } from './receive-queue.js';
-import type { SendQueue } from './send-queue.js';
 import { StreamListener } from './stream-listener.js';
 
 const FIRST_PORT = 49_152;
@@ -155,31 +154,25 @@ export class StreamLayer implements ConnectionHost {
     this.#refuse(peer, segment, segment.headerBytes);
   }
 
-  transmit(
-    connection: Connection,
-    flags: number,
-    sequence: number,
-    acknowledgement: number,
-    queue: SendQueue,
-    from: number,
-    lengthBytes: number,
-  ): void {
+  transmit(connection: Connection, part: SegmentToSend): void {
+    const { peerAddress, peerPort, localPort } = connection.ends;
+    const { flags, sequence, acknowledgement } = part;
     const segment = {
-      sourcePort: connection.localPort,
-      destinationPort: connection.peerPort,
+      sourcePort: localPort,
+      destinationPort: peerPort,
       sequence,
       acknowledgement,
       flags,
-      windowBytes: connection.windowBytes,
+      windowBytes: connection.windowToTell(),
       segmentMaxBytes: (flags & Flag.SYN) !== 0 ? this.segmentMaxBytes : 0,
     };
-    this.#send(connection.peerAddress, connection.isMarked, segment, queue, from, lengthBytes);
+    this.#send(peerAddress, connection.isMarked, segment, part);
   }
 
-  #send(peer: Ipv4Address, isMarked: boolean, segment: Omit<Segment, 'headerBytes'>, queue?: SendQueue, from = 0, lengthBytes = 0): void {
+  #send(peer: Ipv4Address, isMarked: boolean, segment: Omit<Segment, 'headerBytes'>, part: SegmentToSend | null = null): void {
     const outgoing = this.#outgoing.begin(Protocol.TCP, peer, isMarked);
     outgoing.setHeader(putSegment(outgoing.header, segment));
-    if (lengthBytes > 0) queue?.gather(from, lengthBytes, outgoing);
+    if (part !== null && part.lengthBytes > 0) part.queue.gather(part.fromOffset, part.lengthBytes, outgoing);
     const ip = this.#parts.ip();
     put16(outgoing.header, 16, outgoing.checksum(ip.address));
     ip.send(outgoing);
@@ -207,8 +200,8 @@ export class StreamLayer implements ConnectionHost {
     this.#parts.pool.free(buffer);
   }
 
-  countLimit(buffer: PacketBuffer): void {
-    this.#parts.counters[buffer.isFromReserve ? 'droppedBound' : 'droppedLimit']++;
+  dropBuffer(buffer: PacketBuffer): void {
+    this.#parts.drop(buffer, buffer.isFromReserve ? 'droppedBound' : 'droppedLimit', 'receive queue');
   }
 
   countResent(): void {
@@ -223,11 +216,12 @@ export class StreamLayer implements ConnectionHost {
   }
 
   forget(connection: Connection): void {
-    const ofPort = this.#connections.get(connection.localPort);
-    const key = connection.peerAddress * 0x10000 + connection.peerPort;
+    const { localPort, peerAddress, peerPort } = connection.ends;
+    const ofPort = this.#connections.get(localPort);
+    const key = peerAddress * 0x10000 + peerPort;
     if (ofPort?.get(key) !== connection) return;
     ofPort.delete(key);
-    if (ofPort.size === 0) this.#connections.delete(connection.localPort);
+    if (ofPort.size === 0) this.#connections.delete(localPort);
     if (!this.#lingering.delete(connection)) this.#released(connection);
   }
 
@@ -235,7 +229,7 @@ export class StreamLayer implements ConnectionHost {
   #released(connection: Connection): void {
     this.#nrConnections--;
     this.#toFlush.delete(connection);
-    if (connection.isMarked) this.#countPeer(connection.peerAddress, -1);
+    if (connection.isMarked) this.#countPeer(connection.ends.peerAddress, -1);
     connection.onReleased();
     this.#parts.onChange();
   }
@@ -248,11 +242,11 @@ export class StreamLayer implements ConnectionHost {
 
   /** For listeners: whose connection it is. One of this kernel's is marked: both ends of a local edge are (M16). */
   async recognise(connection: Connection): Promise<LocalClient | null> {
-    const ownEnd = `${formatIpv4(this.#parts.ip().address)}:${connection.localPort}`;
+    const ownEnd = `${formatIpv4(this.#parts.ip().address)}:${connection.ends.localPort}`;
     const client = await this.#parts.recognise(connection.peer, ownEnd);
     if (client !== null && connection.state === 'accepting' && !connection.isMarked && this.#parts.rules.marks(true)) {
       connection.mark(this.#parts.backlog);
-      this.#countPeer(connection.peerAddress, 1);
+      this.#countPeer(connection.ends.peerAddress, 1);
     }
     return client;
   }
@@ -270,7 +264,11 @@ export class StreamLayer implements ConnectionHost {
     const isMarked = rules.marks(isMemalloc);
     const peer = `${formatIpv4(peerAddress)}:${peerPort}`;
     const queue = new ReceiveQueue(pool, isMarked ? backlog : unmarked, queueBuffers);
-    const connection = new Connection(this, peer, peerAddress, peerPort, localPort, isMarked, this.randomWord(), queue, state);
+    const connection = new Connection(
+      this,
+      { peer, peerAddress, peerPort, localPort },
+      { state, isMarked, firstSequence: this.randomWord(), queue },
+    );
     let ofPort = this.#connections.get(localPort);
     if (ofPort === undefined) {
       ofPort = new Map();
@@ -302,7 +300,7 @@ export class StreamLayer implements ConnectionHost {
     }
     connection.join(options.slot, options.handler);
     const local = options.client?.connecting();
-    local?.connected(`${formatIpv4(this.#parts.ip().address)}:${connection.localPort}`, connection.peer);
+    local?.connected(`${formatIpv4(this.#parts.ip().address)}:${connection.ends.localPort}`, connection.peer);
     connection.onReleased = () => local?.over();
     return new Promise((resolve, reject) => {
       const giveUp = (error: KernelError): void => connection.destroy(error);
