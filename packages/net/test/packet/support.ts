@@ -104,6 +104,7 @@ export class End implements AcceptedConnection, SocketHandler {
     }
     slot.consume(take);
     this.nrReceived += take;
+    if (take > 0) this.host.world.progress();
     this.#onChange();
     if (slot.length === slot.sizeBytes) throw new Error('the slot is full and nothing was taken');
     const pauses = this.#random.chance(this.pauseRate);
