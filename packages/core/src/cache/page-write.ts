@@ -101,10 +101,17 @@ export class PageWrite implements PageChange {
     this.fromByte = at - this.index * PAGE_SIZE;
     this.toByte = Math.min(PAGE_SIZE, this.fromByte + this.lengthBytes - this.#done);
     const { throttle, backing, ops } = this.#parts;
-    if (ops.writepages === undefined) return this.#stepped(this.#change());
+    if (ops.writepages === undefined || (ops.dirtyPage === undefined && this.#wasDirty())) return this.#stepped(this.#change());
     const claimed = throttle.claim(this.#task, backing);
     if (isPromise(claimed)) return claimed.then((status) => (status < 0 ? status : this.#claimed()));
     return claimed < 0 ? claimed : this.#claimed();
+  }
+
+  /** The page is dirty already: one step makes it no more so. */
+  #wasDirty(): boolean {
+    const { pages } = this.#parts;
+    const pfn = pages.lookup(this.index);
+    return pfn >= 0 && (pages.memory.frames.flags[pfn] & (PG.DIRTY | PG.LOCKED)) === PG.DIRTY;
   }
 
   #claimed(): MaybePromise<0 | NegErrno> {
