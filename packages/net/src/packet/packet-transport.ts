@@ -214,6 +214,7 @@ export class PacketTransport implements Transport {
    * @throws KernelError ENOMEM naming the shortfall, EADDRINUSE for a name that is plugged in already, ESHUTDOWN.
    */
   start(): Promise<void> {
+    if (this.#isEnding) return Promise.reject(new KernelError('ESHUTDOWN', `${this.node.name} is shut down`));
     this.#starting ??= this.#start().catch((error: unknown) => {
       this.#starting = null;
       throw error;
@@ -223,7 +224,6 @@ export class PacketTransport implements Transport {
 
   async #start(): Promise<void> {
     const { planner, task } = this.#environment;
-    if (this.#isEnding) throw new KernelError('ESHUTDOWN', `${this.node.name} is shut down`);
     if (planner === null) {
       await this.#takeUp();
       return;
