@@ -19,6 +19,7 @@ export * from './models/nfs-server.js';
 export * from './models/page-stores.js';
 export * from './models/raid1.js';
 export * from './models/remote-nfs.js';
+export * from './pairs/index.js';
 export * from './policies.js';
 export * from './result.js';
 export * from './run.js';

@@ -12,7 +12,7 @@
  * | sockets are marked, the others' tagged packets dropped (M12) | – | – | – | yes | yes |
  * | every holder of received packets is in the reserve (M13) | – | – | – | yes | yes |
  */
-import { KernelError } from '@tidemark/core';
+import { KernelError, type Plugin, type ReservePolicyFactory, type TaskContext } from '@tidemark/core';
 
 /** Names of the policies. */
 export const POLICY_NAMES = ['none', 'memalloc', 'limits', 'vmio', 'composed'] as const;
@@ -21,6 +21,12 @@ export type PolicyName = (typeof POLICY_NAMES)[number];
 /** One answer. */
 export interface LabPolicy {
   readonly name: PolicyName;
+  /** In place of what core knows by that name. */
+  readonly reservePolicy?: ReservePolicyFactory;
+  /** Registered last: strategies in place of core's and the plugins' own. */
+  readonly plugins?: readonly Plugin[];
+  /** How a local server asks for the cache pages of a WRITE. Default: with the ticket of its unit. */
+  readonly serverRights?: (task: TaskContext) => TaskContext;
   readonly checksGraph: boolean;
   readonly plansSizes: boolean;
   readonly seesServers: boolean;

@@ -44,9 +44,9 @@ export class LabDefect extends Error {
   }
 }
 
-/** Runs `topology` under a policy. @throws LabDefect for a run without a verdict; KernelError EINVAL for an unknown policy. */
-export async function runTopology(topology: Topology, policyName: PolicyName, options: RunOptions): Promise<RunResult> {
-  const policy: LabPolicy = labPolicy(policyName);
+/** Runs `topology` under a policy, or under one with something exchanged. @throws LabDefect for a run without a verdict. */
+export async function runTopology(topology: Topology, policyOrName: PolicyName | LabPolicy, options: RunOptions): Promise<RunResult> {
+  const policy = typeof policyOrName === 'string' ? labPolicy(policyOrName) : policyOrName;
   let stage: Stage | null = null;
   const scenario: Scenario = {
     name: topology.name,
@@ -59,9 +59,9 @@ export async function runTopology(topology: Topology, policyName: PolicyName, op
   const outcome = await simulate(scenario, { seed, afterReactions, eventsMax: EVENTS_MAX, patienceMs: topology.patienceMs ?? PATIENCE_MS });
   const { isAdmitted, nodes } = stage as unknown as Stage;
   const verdict = verdictOf(outcome, isAdmitted);
-  if (verdict === null) throw new LabDefect(outcome, topology.name, policyName);
+  if (verdict === null) throw new LabDefect(outcome, topology.name, policy.name);
   const error = isKernelError(outcome.error) ? (outcome.error as KernelError) : null;
-  return { topology: topology.name, policy: policyName, seed, verdict, error, cycle: cycleOf(outcome, nodes), nodes, outcome };
+  return { topology: topology.name, policy: policy.name, seed, verdict, error, cycle: cycleOf(outcome, nodes), nodes, outcome };
 }
 
 function verdictOf({ verdict, error }: Outcome, isAdmitted: boolean): Verdict | null {

@@ -5,14 +5,14 @@
  */
 import { drainReactions } from '@tidemark/testkit/host';
 import type { Note } from '../models/lab-kernel.js';
-import type { PolicyName } from '../policies.js';
+import type { LabPolicy, PolicyName } from '../policies.js';
 import type { RunResult } from '../result.js';
 import { runTopology } from '../run.js';
 import { runScope, SCOPE_CASES, SCOPE_RULES, type ScopeResult } from '../scopes.js';
 import type { Topology } from '../topology.js';
 
 /** `runTopology` on Node. */
-export function runOnNode(topology: Topology, policy: PolicyName, seed: number, onNote?: Note): Promise<RunResult> {
+export function runOnNode(topology: Topology, policy: PolicyName | LabPolicy, seed: number, onNote?: Note): Promise<RunResult> {
   return runTopology(topology, policy, { seed, afterReactions: drainReactions, onNote });
 }
 

@@ -4,6 +4,7 @@
  */
 import {
   type BlockDevice,
+  definePlugin,
   Gfp,
   isKernelError,
   isPromise,
@@ -11,6 +12,7 @@ import {
   PAGE_SIZE,
   type Pfn,
   type Plugin,
+  RESERVE_POLICY,
   type TaskContext,
   type WaitTarget,
   type WatermarkOptions,
@@ -39,6 +41,14 @@ const DISK_PAGES = 4096;
 /** Called with what a part of the run did: for the timeline. */
 export type Note = (nowMs: number, kernel: string, who: string, what: string, nrFree: number) => void;
 
+/** Binds a policy's own factory, if it has one. */
+function reservePolicyPlugins({ reservePolicy }: LabPolicy): Plugin[] {
+  if (reservePolicy === undefined) return [];
+  return [
+    definePlugin({ name: 'reserve-policy', register: (container) => void container.register(RESERVE_POLICY, { useValue: reservePolicy }) }),
+  ];
+}
+
 export class LabKernel {
   /** Model nodes, in the order in which they were made. */
   readonly models: ModelNode[] = [];
@@ -60,8 +70,8 @@ export class LabKernel {
     const kernel = await world.boot(machine, {
       memory: spec.nrFrames * PAGE_SIZE,
       watermarks: spec.watermarks,
-      policy: policy.name,
-      plugins: [swap, ...(spec.plugins?.(machine) ?? [])],
+      policy: policy.reservePolicy === undefined ? policy.name : undefined,
+      plugins: [swap, ...(spec.plugins?.(machine) ?? []), ...(policy.plugins ?? []), ...reservePolicyPlugins(policy)],
     });
     return new LabKernel(world, machine, kernel, policy, onNote);
   }

@@ -19,8 +19,6 @@ export interface ModelNfsServerSpec {
   readonly fs: ModelExt3;
   /** The file that is exported. */
   readonly file: CachedFile;
-  /** How a WRITE asks for its cache pages. Default: with the ticket of its unit. */
-  readonly rights?: (unit: Unit) => TaskContext;
 }
 
 export class ModelNfsServer implements NfsService {
@@ -71,8 +69,9 @@ export class ModelNfsServer implements NfsService {
   /** Brings the page in; a server that is refused memory asks again. */
   async #writePage(unit: Unit, index: number, pfn: Pfn): Promise<void> {
     const { kernel, policy } = this.lab;
-    const { fs, file, rights = ({ task }) => task } = this.#spec;
-    const task = policy.throttlesServers ? rights(unit).withTicket(null) : rights(unit).localThrottle(fs.spec.device);
+    const { fs, file } = this.#spec;
+    const { serverRights = (own) => own } = policy;
+    const task = policy.throttlesServers ? unit.task.withTicket(null) : serverRights(unit.task).localThrottle(fs.spec.device);
     await this.lab.insist(task, () => file.write(task, index, kernel.memory.arena.view(pfn * PAGE_SIZE, PAGE_SIZE)));
     this.lab.note(this.writeNode.name, `has dirtied page ${index}`);
   }
