@@ -5,15 +5,17 @@
  *     journal   a commit: the blocks of the transaction frozen, a descriptor, the commit block; it waits for ordered data first
  *
  * Its files are page caches of the real core. Blocks are mapped when a page becomes dirty, so a page that is written needs nothing but
- * its data unit, unless `mapsAtWriteback`: then each write has to read the bitmap and the indirect block in first, as M7 forbids.
+ * its data unit, unless `mapsAtWriteback`: then each write has to read the bitmap and the indirect block in first.
  */
 import {
   type AddressSpaceOperations,
   type BlockDevice,
   DeviceIo,
+  Gfp,
   type MaybePromise,
   type NegErrno,
   PAGE_SIZE,
+  type Pfn,
   type TaskContext,
   type WriteoutNode,
 } from '@tidemark/core';
@@ -32,7 +34,8 @@ export interface ModelExt3Spec {
   readonly device: BlockDevice;
   /** Data units at once. */
   readonly nrUnits: number;
-  readonly mapsAtWriteback?: boolean;
+  /** Where the metadata of a page write is read into, if it was not mapped when it became dirty. */
+  readonly mapsAtWriteback?: 'declared memory' | 'ordinary memory';
 }
 
 export class ModelExt3 {
@@ -45,10 +48,10 @@ export class ModelExt3 {
     readonly lab: LabKernel,
     readonly spec: ModelExt3Spec,
   ) {
-    const { name, nrUnits, mapsAtWriteback = false } = spec;
+    const { name, nrUnits, mapsAtWriteback } = spec;
     this.io = new DeviceIo(lab.kernel.memory, spec.device, nrUnits);
     spec.device.onClose(() => this.io.release());
-    const metadata = mapsAtWriteback ? [{ what: 'bitmap and indirect block', frames: METADATA_BLOCKS }] : [];
+    const metadata = mapsAtWriteback === 'declared memory' ? [{ what: 'bitmap and indirect block', frames: METADATA_BLOCKS }] : [];
     this.data = new ModelNode(lab, {
       name: `${name} data`,
       kind: 'filesystem',
@@ -88,7 +91,7 @@ export class ModelExt3 {
     const unit = await this.data.begin(caller);
     try {
       await unit.take(1);
-      if (this.spec.mapsAtWriteback) await this.#readMetadata(unit);
+      await this.#readMetadata(unit);
       return await this.io.write(unit.task, block * PAGE_SIZE, pfns, at, 1);
     } finally {
       unit.end();
@@ -96,10 +99,22 @@ export class ModelExt3 {
   }
 
   async #readMetadata(unit: Unit): Promise<void> {
+    const { mapsAtWriteback } = this.spec;
+    if (mapsAtWriteback === undefined) return;
     for (let block = 0; block < METADATA_BLOCKS; block++) {
-      await unit.take(1);
-      await this.io.read(unit.task, block * PAGE_SIZE, Uint32Array.of(unit.lastTaken), 0, 1);
+      if (mapsAtWriteback === 'declared memory') {
+        await unit.take(1);
+        await this.#readBlock(unit.task, block, unit.lastTaken);
+      } else {
+        const pfn = await this.lab.allocate(this.data.task, Gfp.FILE);
+        await this.#readBlock(unit.task, block, pfn);
+        this.lab.kernel.memory.allocator.freePage(pfn);
+      }
     }
+  }
+
+  #readBlock(task: TaskContext, block: number, pfn: Pfn): MaybePromise<0 | NegErrno> {
+    return this.io.read(task, block * PAGE_SIZE, Uint32Array.of(pfn), 0, 1);
   }
 
   /** Commits the running transaction: one unit of the journal. */

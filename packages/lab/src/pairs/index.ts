@@ -5,6 +5,7 @@
  */
 import { type LabPolicy, labPolicy } from '../policies.js';
 import type { RunResult } from '../result.js';
+import { lastPages } from '../topologies/last-pages.js';
 import { topologyNamed } from '../topologies/index.js';
 import type { Topology } from '../topology.js';
 import { swapOnPinned } from './lazy-pin.js';
@@ -48,6 +49,16 @@ const LOST_REPLY = [
 const CLIENT_PAGE = ['writeback: /mnt/file', 'filesystem: nfs:/file write', 'task: nfs:/file write', 'filesystem: nfs:/file rpc'];
 
 export const PAIRS: readonly Pair[] = [
+  {
+    mechanism: 'M7',
+    without: 'metadata that is read before a page becomes dirty',
+    off: { topology: lastPages('T10, mapped at writeback', 'ordinary memory'), policy: composed },
+    on: { topology: lastPages('T10, mapped when dirtied', undefined), policy: composed },
+    reason: {
+      chain: ['filesystem: ext3:vd0 data', 'task: ext3:vd0 data', 'frames: free above min', 'writeback: /0/file'],
+      isCycle: true,
+    },
+  },
   {
     mechanism: 'M12',
     without: 'the mark',
