@@ -293,16 +293,6 @@ export class Vfs {
     });
   }
 
-  /** Sets the size of the file at a path. */
-  *truncate(who: Caller, path: string, sizeBytes: number): Steps<NegErrno> {
-    const { attributes } = this;
-    return yield* this.at(who, path, true, function* (inode) {
-      if (inode.isDirectory) return -Errno.EISDIR;
-      const status = permission(who.credentials, inode, Access.WRITE);
-      return status < 0 ? status : yield* attributes.changeSize(who, inode, sizeBytes);
-    });
-  }
-
   /**
    * Takes an advisory lock on a range of an open file, for that open file; given back by `unlock`, or when it is closed.
    * @returns 0; `-EAGAIN` if somebody has it and `waits` is false; `-EBADF` (reading for a shared one, writing for an exclusive one).

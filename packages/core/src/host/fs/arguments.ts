@@ -82,7 +82,7 @@ export function toTimeMs(value: unknown, name: string): number {
     return Date.now();
   }
   if (value instanceof Date) return value.getTime();
-  throw wrongType(name, 'one of type number or string or an instance of Date', value);
+  throw wrongType(name, 'an instance of Date or an Time in seconds', value);
 }
 
 export type Options = Record<string, unknown>;
@@ -96,7 +96,7 @@ export function toOptions(value: unknown, defaults: Options = {}): Options {
       : typeof value === 'object'
         ? { ...defaults, ...(value as Options) }
         : null;
-  if (options === null) throw wrongType('options', 'of type string or an instance of Object', value);
+  if (options === null) throw wrongType('options', 'one of type string or object', value);
   const { encoding } = options;
   if (encoding !== undefined && encoding !== null && encoding !== 'buffer' && !Buffer.isEncoding(encoding as string))
     throw nodeError('ERR_INVALID_ARG_VALUE', `The argument 'encoding' is invalid encoding. Received '${String(encoding)}'`, TypeError);

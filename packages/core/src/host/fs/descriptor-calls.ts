@@ -179,7 +179,7 @@ export class DescriptorCalls {
   *readFile(who: Caller, target: unknown, options?: unknown): Steps<Buffer | string> {
     const { encoding, flag, signal } = toOptions(options, { flag: 'r' });
     checkAborted(signal);
-    const flags = toFlags(flag, 'options.flag');
+    const flags = toFlags(flag);
     const bytes = yield* this.#fileOf(who, target, flags, 0o666, (file) => this.files.readAll(who, file));
     return encoding === undefined || encoding === null || encoding === 'buffer' ? bytes : bytes.toString(encoding as BufferEncoding);
   }
@@ -195,7 +195,7 @@ export class DescriptorCalls {
   *#writeFile(who: Caller, target: unknown, data: unknown, options: Options): Steps<void> {
     const bytes = toBytes(data, options.encoding);
     checkAborted(options.signal);
-    const flags = toFlags(options.flag, 'options.flag', 'w');
+    const flags = toFlags(options.flag, 'flags', 'w');
     const { files } = this;
     yield* this.#fileOf(who, target, flags, toMode(options.mode, 'mode', 0o666), function* (file) {
       yield* files.writeAll(who, file, bytes, null);

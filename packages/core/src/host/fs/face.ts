@@ -34,8 +34,8 @@ export function now<T>(steps: Steps<T>, syscall: string): T {
 }
 
 /** The last argument of a callback form. @throws TypeError as Node. */
-export function toCallback(value: unknown): (...results: unknown[]) => void {
-  if (typeof value !== 'function') throw wrongType('cb', 'of type function', value);
+export function toCallback(value: unknown, name = 'cb'): (...results: unknown[]) => void {
+  if (typeof value !== 'function') throw wrongType(name, 'of type function', value);
   return value as (...results: unknown[]) => void;
 }
 

@@ -183,7 +183,7 @@ function faceFor(
   promises.opendir = async (path: unknown, options?: unknown) => soon(directory(callers.waiting, path, options));
   fs.opendirSync = (path: unknown, options?: unknown) => now(directory(callers.atOnce, path, options), 'opendir');
   fs.opendir = (path: unknown, ...rest: unknown[]) => {
-    const callback = toCallback(rest.pop());
+    const callback = toCallback(rest.pop(), 'callback');
     callBack(
       started(() => directory(callers.waiting, path, rest[0])),
       callback,

@@ -5,7 +5,7 @@
 import type { NegErrno } from '../../base/errno.js';
 import type { FileSystemRoom } from '../../vfs/file-system.js';
 import type { Inode } from '../../vfs/inode.js';
-import { FileType } from '../../vfs/mode.js';
+import { FileType, OpenFlag } from '../../vfs/mode.js';
 import { decodeName, encodeName } from '../../vfs/name.js';
 import { type Steps } from '../../vfs/steps.js';
 import type { Vfs } from '../../vfs/vfs.js';
@@ -105,8 +105,13 @@ export class PathCalls {
 
   *truncate(who: Caller, path: unknown, length: unknown = 0): Steps<void> {
     const at = toPath(path);
-    const size = Math.max(0, toInteger(length ?? 0, 'len'));
-    check(yield* this.vfs.truncate(who, at, size), 'open', at);
+    const file = must(yield* this.vfs.open(who, at, OpenFlag.READ_WRITE, 0), 'open', at);
+    try {
+      const size = Math.max(0, toInteger(length ?? 0, 'len'));
+      check(yield* this.vfs.attributes.changeSize(who, file.inode, size), 'ftruncate');
+    } finally {
+      file.release();
+    }
   }
 
   *link(who: Caller, existingPath: unknown, newPath: unknown): Steps<void> {
@@ -127,7 +132,7 @@ export class PathCalls {
 
   *readlink(who: Caller, path: unknown, options?: unknown): Steps<string | Buffer> {
     const { encoding } = toOptions(options);
-    const at = toPath(path);
+    const at = toPath(path, 'oldPath');
     return encoded(must(yield* this.vfs.readLink(who, at), 'readlink', at), encoding);
   }
 

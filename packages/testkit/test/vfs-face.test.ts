@@ -1,0 +1,218 @@
+/** The parts of `kernel.fs` that are more than one call: callbacks, handles, streams, `opendir`, `cp`, `watch`, `glob`. */
+import * as hostFs from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { promisify } from 'node:util';
+import { Kernel } from '@tidemark/core';
+import { host, type NodeFs } from '@tidemark/core/host';
+import { memfs } from '@tidemark/testkit';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+
+let kernel: Kernel;
+let fs: NodeFs;
+let folder = '';
+
+beforeEach(async () => {
+  kernel = await Kernel.boot({ memory: '16MiB', plugins: [host, memfs] });
+  await kernel.mount('memfs:8MiB', '/');
+  fs = kernel.fs;
+  folder = hostFs.mkdtempSync(path.join(tmpdir(), 'tidemark-face-'));
+});
+
+afterEach(async () => {
+  hostFs.rmSync(folder, { recursive: true });
+  const { leakedFrames, leakedTimers, problems } = await kernel.shutdown();
+  expect({ leakedFrames, leakedTimers, problems }).toEqual({ leakedFrames: 0, leakedTimers: 0, problems: [] });
+});
+
+/** The same on both, with the place each has for the test. */
+async function onBoth<T>(work: (fs: NodeFs, at: string) => Promise<T>): Promise<T> {
+  fs.mkdirSync('/t');
+  const expected = await work(hostFs as unknown as NodeFs, folder);
+  const actual = await work(fs, '/t');
+  expect(actual).toEqual(expected);
+  return actual;
+}
+
+test('callbacks get what promises give, later', async () => {
+  await onBoth(async (fs, at) => {
+    await promisify(fs.writeFile)(`${at}/f`, 'some text');
+    const fd = await promisify(fs.open)(`${at}/f`, 'r');
+    const read = await new Promise<unknown>((resolve) => {
+      let isLater = false;
+      fs.read(fd, Buffer.alloc(4), 0, 4, 5, (error, bytes, buffer) => resolve([isLater, error, bytes, buffer.toString()]));
+      isLater = true;
+    });
+    await promisify(fs.close)(fd);
+    const failed = await promisify(fs.stat)(`${at}/none`).catch((error: NodeJS.ErrnoException) => [error.code, error.syscall, error.errno]);
+    return [read, failed, await new Promise((resolve) => fs.exists(`${at}/f`, resolve))];
+  });
+});
+
+test('file handles: positions, vectors, lines, closing', async () => {
+  await onBoth(async (fs, at) => {
+    const handle = await fs.promises.open(`${at}/f`, 'w+');
+    await handle.write('one\ntwo\n');
+    await handle.writev([Buffer.from('three\n'), Buffer.from('four\n')]);
+    await handle.appendFile('five');
+    const buffers = [Buffer.alloc(3), Buffer.alloc(4)];
+    const { bytesRead } = await handle.readv(buffers, 4);
+    const size = (await handle.stat()).size;
+    const big = typeof (await handle.stat({ bigint: true })).mtimeNs;
+    await handle.truncate(12);
+    await handle.sync();
+    await handle.close();
+    const after = await handle.stat().catch((error: NodeJS.ErrnoException) => error.code);
+    const lines: string[] = [];
+    for await (const line of (await fs.promises.open(`${at}/f`)).readLines()) lines.push(line);
+    return [bytesRead, buffers.join(), size, big, after, lines];
+  });
+});
+
+describe('streams', () => {
+  const text = 'The quick brown fox. '.repeat(20_000);
+
+  test('write, append, read a part, in pieces', async () => {
+    await onBoth(async (fs, at) => {
+      const out = fs.createWriteStream(`${at}/f`);
+      for (let i = 0; i < text.length; i += 7777)
+        if (!out.write(text.slice(i, i + 7777))) await new Promise<void>((resolve) => void out.once('drain', () => resolve()));
+      await new Promise<void>((resolve) => void out.end(() => resolve()));
+      await pipeline([Buffer.from('!')], fs.createWriteStream(`${at}/f`, { flags: 'a' }));
+      await pipeline([Buffer.from('A')], fs.createWriteStream(`${at}/f`, { flags: 'r+', start: 4 }));
+      let whole = '';
+      for await (const chunk of fs.createReadStream(`${at}/f`, { encoding: 'utf8' })) whole += chunk;
+      const part = await collect(fs.createReadStream(`${at}/f`, { start: 2, end: 70_000, highWaterMark: 1000 }));
+      const stream = fs.createReadStream(`${at}/f`);
+      const events: string[] = [];
+      for (const event of ['open', 'ready', 'end', 'close']) stream.on(event, () => events.push(event));
+      await collect(stream);
+      await new Promise((resolve) => setImmediate(resolve));
+      return [out.bytesWritten, whole.length, whole.slice(0, 10), whole.at(-1), part.length, part.slice(0, 5), events, stream.bytesRead];
+    });
+  });
+
+  test('what goes wrong is an event', async () => {
+    await onBoth(async (fs, at) => {
+      const missing = await collect(fs.createReadStream(`${at}/none`)).catch((error: NodeJS.ErrnoException) => [error.code, error.syscall]);
+      const dir = await collect(fs.createReadStream(at)).catch((error: NodeJS.ErrnoException) => [error.code, error.syscall]);
+      const bad = await pipeline([Buffer.from('x')], fs.createWriteStream(`${at}/no/f`)).catch(
+        (error: NodeJS.ErrnoException) => error.code,
+      );
+      return [missing, dir, bad];
+    });
+  });
+
+  async function collect(stream: hostFs.ReadStream): Promise<string> {
+    const chunks: Buffer[] = [];
+    for await (const chunk of stream) chunks.push(Buffer.from(chunk));
+    return Buffer.concat(chunks).toString();
+  }
+});
+
+test('opendir: entries with types, closed at the end, an error when used after', async () => {
+  await onBoth(async (fs, at) => {
+    for (let i = 0; i < 100; i++) fs.writeFileSync(`${at}/${i}`, '');
+    fs.mkdirSync(`${at}/dir`);
+    fs.symlinkSync('x', `${at}/link`);
+    const dir = await fs.promises.opendir(at, { bufferSize: 7 });
+    const entries: string[] = [];
+    for await (const entry of dir) entries.push(`${entry.name} ${entry.isFile()} ${entry.isDirectory()} ${entry.isSymbolicLink()}`);
+    const after = await (async () => dir.read())().catch((error: NodeJS.ErrnoException) => error.code);
+    const sync = fs.opendirSync(at);
+    const first = sync.readSync() !== null;
+    sync.closeSync();
+    return [entries.sort(), after, first];
+  });
+});
+
+test('cp: trees, links, filters, refusals', async () => {
+  await onBoth(async (fs, at) => {
+    fs.mkdirSync(`${at}/a/b/c`, { recursive: true });
+    fs.writeFileSync(`${at}/a/f`, 'f', { mode: 0o640 });
+    fs.writeFileSync(`${at}/a/b/g`, 'g');
+    fs.symlinkSync('f', `${at}/a/link`);
+    fs.utimesSync(`${at}/a/f`, 1000, 2000);
+    await fs.promises.cp(`${at}/a`, `${at}/x/y`, {
+      recursive: true,
+      preserveTimestamps: true,
+      filter: (from: string) => !from.endsWith('/g'),
+    });
+    const listed = (await fs.promises.readdir(`${at}/x`, { recursive: true })).sort();
+    const { mode, mtimeMs } = fs.statSync(`${at}/x/y/f`);
+    const refusals: unknown[] = [];
+    for (const [from, to, options] of [
+      ['a', 'z', {}],
+      ['a', 'a/b', { recursive: true }],
+      ['a/f', 'a/f', {}],
+      ['a', 'a/f', { recursive: true }],
+      ['a/f', 'a/b', {}],
+      ['a/f', 'x/y/f', { force: false, errorOnExist: true }],
+      ['none', 'z', {}],
+    ] as const)
+      refusals.push(
+        await fs.promises.cp(`${at}/${from}`, `${at}/${to}`, options).then(
+          () => 'copied',
+          (error: NodeJS.ErrnoException) => error.code,
+        ),
+      );
+    return [listed, mode, mtimeMs, fs.readlinkSync(`${at}/x/y/link`).slice(at.length), refusals];
+  });
+});
+
+test('mkdtemp, statfs, utimes of links', async () => {
+  await onBoth(async (fs, at) => {
+    const made = await fs.promises.mkdtemp(`${at}/new-`);
+    const missing = await fs.promises.mkdtemp(`${at}/none/new-`).catch((error: NodeJS.ErrnoException) => error.message.slice(0, 40));
+    fs.symlinkSync('f', `${at}/link`);
+    fs.writeFileSync(`${at}/f`, '');
+    await fs.promises.lutimes(`${at}/link`, 5, 6);
+    const { mtimeMs } = fs.lstatSync(`${at}/link`);
+    return [made.length - at.length, fs.statSync(made).mode, missing, mtimeMs, (await fs.promises.statfs(at)).bsize];
+  });
+});
+
+test('glob: names, sets, braces, any depth', () => {
+  for (const file of ['a.txt', 'b.md', 'src/a.ts', 'src/b.js', 'src/deep/er/c.ts', '.hidden/x.ts', 'src/[odd].ts']) {
+    fs.mkdirSync(path.posix.dirname(`/g/${file}`), { recursive: true });
+    fs.writeFileSync(`/g/${file}`, '');
+  }
+  const find = (pattern: string | string[], options = {}): string[] => fs.globSync(pattern, { cwd: '/g', ...options }).sort();
+  expect(find('*.txt')).toEqual(['a.txt']);
+  expect(find('**/*.ts')).toEqual(['.hidden/x.ts', 'src/[odd].ts', 'src/a.ts', 'src/deep/er/c.ts']);
+  expect(find('src/*.{ts,js}')).toEqual(['src/[odd].ts', 'src/a.ts', 'src/b.js']);
+  expect(find('src/[ab].?s')).toEqual(['src/a.ts', 'src/b.js']);
+  expect(find('src/[!a]*.ts')).toEqual(['src/[odd].ts']);
+  expect(find(['*.md', '*.txt', '*.md'])).toEqual(['a.txt', 'b.md']);
+  expect(find('src/**', { exclude: (found: string) => found.endsWith('deep') })).toEqual(['src', 'src/[odd].ts', 'src/a.ts', 'src/b.js']);
+  expect(fs.globSync('/g/src/deep/**/*.ts')).toEqual(['/g/src/deep/er/c.ts']);
+  expect(find('none/**')).toEqual([]);
+});
+
+test('watch: names that come and go, contents that change, until it is closed', async () => {
+  fs.mkdirSync('/w');
+  const seen: string[] = [];
+  const watcher = fs.watch('/w', (kind, name) => void seen.push(`${kind} ${name}`));
+  fs.writeFileSync('/w/f', 'x');
+  fs.writeFileSync('/other', 'x');
+  fs.renameSync('/w/f', '/w/g');
+  fs.unlinkSync('/w/g');
+  expect(seen).toEqual(['rename f', 'rename f', 'rename g', 'rename g']);
+  watcher.close();
+  fs.writeFileSync('/w/h', 'x');
+  expect(seen).toHaveLength(4);
+  const abort = new AbortController();
+  const events: unknown[] = [];
+  const watching = (async () => {
+    for await (const event of fs.promises.watch('/w/h', { signal: abort.signal })) {
+      events.push(event);
+      abort.abort();
+    }
+  })();
+  await new Promise((resolve) => setImmediate(resolve));
+  fs.appendFileSync('/w/h', 'y');
+  await expect(watching).rejects.toMatchObject({ name: 'AbortError' });
+  expect(events).toEqual([{ eventType: 'change', filename: 'h' }]);
+  expect(() => fs.watch('/none')).toThrow("ENOENT: no such file or directory, watch '/none'");
+});
