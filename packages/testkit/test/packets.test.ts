@@ -198,14 +198,28 @@ describe("a flood of packets that are nobody's writeout", () => {
       throw new Error(`${name}: not stuck under any of 6 seeds, ${JSON.stringify(seen)}`);
     };
 
+    /** The report leads from the swap area down to who has the buffers. */
+    const expectChain = ({ reports }: Outcome, holder: string): void => {
+      const report = reports.find(({ machine }) => machine === 'client')?.report;
+      const device = 'nbd://server:10809/disk';
+      const parties = [
+        `swap-area: swap:${device}`,
+        `block-device: ${device}`,
+        'transport: packet transport client',
+        'account: packet transport client',
+      ];
+      for (const [i, to] of [...parties.slice(1), `holder: ${holder}`].entries()) expect(report?.edges).toContainEqual([parties[i], to]);
+    };
+
     it('without the mark, the replies are dropped with the rest', async () => {
-      const { reports } = await stuckUnder({ ratio: 100, rules: { ...emergencyRules, name: 'no mark', marks: () => false } }, 'no mark');
-      expect(reports.some(({ machine, report }) => machine === 'client' && report.waiters.length > 0)).toBe(true);
+      const rules = { ...emergencyRules, name: 'no mark', marks: () => false };
+      expectChain(await stuckUnder({ ratio: 100, rules }, 'no mark'), 'unread packets');
     });
 
     it('without the check of the tag, the socket that nobody reads has the whole account', async () => {
       const rules = { ...emergencyRules, name: 'no tag check', passes: () => true };
-      await stuckUnder({ ratio: 100, rules, sizes: { receiveLimitBytes: 2 * UNREAD_BYTES } }, 'no tag check');
+      const sizes = { receiveLimitBytes: 2 * UNREAD_BYTES };
+      expectChain(await stuckUnder({ ratio: 100, rules, sizes }, 'no tag check'), 'unread packets');
     });
 
     it('without reassembly in the sum, the fragments of a reply never come together', async () => {
@@ -214,11 +228,11 @@ describe("a flood of packets that are nobody's writeout", () => {
         name: 'no reassembly',
         plannedBytes: (name: string, bytes: number) => (name === 'reassembly' ? 0 : bytes),
       };
-      await stuckUnder({ ...FRAGMENTS, rules }, 'no reassembly in the sum');
+      expectChain(await stuckUnder({ ...FRAGMENTS, rules }, 'no reassembly in the sum'), 'reassembly');
     });
 
     it('without a reserve, nobody has a buffer for the reply', async () => {
-      await stuckUnder({ ratio: 100, policy: 'none' }, 'no reserve');
+      expectChain(await stuckUnder({ ratio: 100, policy: 'none' }, 'no reserve'), 'unread packets');
     });
   });
 });

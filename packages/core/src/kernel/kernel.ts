@@ -277,7 +277,7 @@ export class Kernel {
       name: device.name,
       kind: 'block-device',
       footprint,
-      heldBy: () => device.ops.waitsFor?.(graph.successorsOf(node).length > 0) ?? [],
+      heldBy: () => device.ops.waitsFor?.(graph.successorsOf(node).some(({ kind }) => kind === 'server')) ?? [],
     };
     const { client, needs = [] } = device.ops;
     const server = client?.server ?? null;

@@ -165,7 +165,7 @@ export class NbdDevice implements BlockDeviceOps, SocketHandler {
   waitsFor(isServerLocal: boolean): WaitParty[] {
     if (this.#requests.nrBusy === 0) return [];
     if (this.#link.socket === null) return [{ kind: 'connection', name: `to ${this.name}, which is lost` }];
-    return isServerLocal ? [] : [{ kind: 'reply', name: `of ${this.name}` }];
+    return isServerLocal ? [] : [{ kind: 'reply', name: `of ${this.name}`, heldBy: () => this.needs }];
   }
 
   submit(bio: Bio): void {

@@ -23,6 +23,7 @@ import {
   type StandingMemory,
   type TaskContext,
   type TracePoints,
+  type WaitParty,
   type WriteoutNode,
 } from '@tidemark/core';
 import { formatAddress, type SocketAddress } from '../address.js';
@@ -125,7 +126,7 @@ export class PacketTransport implements Transport {
       objectsPerFrame: NEIGHBOURS_PER_FRAME,
     });
     const backlog = this.holders.register({ name: 'backlog', boundBytes: sizes.backlogBytes });
-    const unmarked = new Holder({ name: 'receive limit', boundBytes: sizes.receiveLimitBytes });
+    const unmarked = new Holder({ name: 'unread packets', boundBytes: sizes.receiveLimitBytes });
     this.pool = new BufferPool({ memory, trace, counters, task: task.named(`packets of ${options.name}`) });
     const footprint = (): NodeFootprint => packetFootprint(sizes, this.#mtuBytes, this.holders.all, rules);
     this.node = {
@@ -134,6 +135,7 @@ export class PacketTransport implements Transport {
       get footprint() {
         return footprint();
       },
+      heldBy: () => this.#heldBy(unmarked),
     };
     const shared = {
       pool: this.pool,
@@ -156,6 +158,14 @@ export class PacketTransport implements Transport {
       recognise: (clientEnd, serverEnd) => environment.recognise(clientEnd, serverEnd),
     });
     this.#udp = new UdpLayer(shared);
+  }
+
+  /** For stall reports: when there is no memory for buffers, who has them. */
+  #heldBy(unmarked: Holder): WaitParty[] {
+    const { allocator } = this.#environment.memory;
+    if (allocator.nrFree > allocator.low) return [];
+    const holders = [...this.holders.all, unmarked].filter(({ usedBytes }) => usedBytes > 0);
+    return [{ kind: 'account', name: this.node.name, heldBy: () => holders.map(({ name }) => ({ kind: 'holder', name })) }];
   }
 
   /** Its address on the network. */
