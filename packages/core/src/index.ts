@@ -72,6 +72,7 @@ export * from './cache/page-cache.js';
 export * from './cache/pinned-file.js';
 export * from './cache/readahead-window.js';
 export * from './cache/writeback.js';
+export * from './reclaim/clock-pro-policy.js';
 export * from './reclaim/kswapd.js';
 export * from './reclaim/reclaim.js';
 export * from './reclaim/reclaim-rule.js';
