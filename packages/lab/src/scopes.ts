@@ -52,7 +52,7 @@ const DISK_PAGES = 1024;
 const FILE_AT = 256;
 
 /** Mounts A, and B as the case has it. */
-async function mountBoth(lab: LabKernel, scope: ScopeCase): Promise<{ a: ModelExt3; b: ModelExt3 }> {
+async function mountBoth(lab: LabKernel, scope: ScopeCase): Promise<ScopeStack> {
   const mount = async (name: string): Promise<ModelExt3> =>
     ModelExt3.mount(lab, { name: `ext3:${name}`, device: lab.disk(name, DISK_PAGES), nrUnits: 1 });
   const a = await mount('a');
@@ -65,14 +65,30 @@ async function mountBoth(lab: LabKernel, scope: ScopeCase): Promise<{ a: ModelEx
   return { a, b: await ModelExt3.mount(lab, { name: 'ext3:b', device, nrUnits: 1 }) };
 }
 
-/** Runs a case in a kernel of its own. @param tell is told once direct reclaim has run. */
-export async function allocateInside(lab: LabKernel, scope: ScopeCase, tell: (verdict: ScopeVerdict) => void = () => {}): Promise<void> {
-  const { kernel, world } = lab;
-  const { a, b } = await mountBoth(lab, scope);
-  const file = b.file('/b/file', SCOPE_FRAMES / 2);
+/** Two superblocks, and a file of B in memory, clean but for one page. */
+export interface ScopeStack {
+  readonly a: ModelExt3;
+  readonly b: ModelExt3;
+}
+
+/** Sets a case up in a kernel of its own. */
+export async function mountScope(lab: LabKernel, scope: ScopeCase): Promise<ScopeStack> {
+  const { kernel } = lab;
+  const stack = await mountBoth(lab, scope);
+  const file = stack.b.file('/b/file', SCOPE_FRAMES / 2);
   const page = new Uint8Array(PAGE_SIZE);
   for (let index = 1; index < SCOPE_FRAMES / 2; index++) await file.read(kernel.task, index, page);
   await file.write(kernel.task, 0, page);
+  return stack;
+}
+
+/** The allocator inside A. @param tell is told once direct reclaim has run. */
+export async function allocateInside(
+  lab: LabKernel,
+  { a, b }: ScopeStack,
+  tell: (verdict: ScopeVerdict) => void = () => {},
+): Promise<void> {
+  const { kernel, world } = lab;
   const unit = await a.data.begin(kernel.task.named('allocator'));
   kernel.reclaim.directReclaim(unit.task, SCOPE_FRAMES);
   const { fileCounts } = kernel.memory;
@@ -93,7 +109,8 @@ async function run(world: World, scope: ScopeCase, rule: ScopeRule, tell: (verdi
     register: (container) => void container.register(RECLAIM_RULE, { useValue: RULES[rule] }),
   });
   const spec = { name: 'box', nrFrames: SCOPE_FRAMES, plugins: () => [bindRule] };
-  await allocateInside(await LabKernel.boot(world, labPolicy('composed'), spec, null), scope, tell);
+  const lab = await LabKernel.boot(world, labPolicy('composed'), spec, null);
+  await allocateInside(lab, await mountScope(lab, scope), tell);
 }
 
 /** Runs a case under a rule and a seed. @throws the error of a run that ended in no verdict. */

@@ -16,9 +16,9 @@
  * Who asks which mechanism: M3 (three floors: what cannot wait has frames of its own), M5, M8 (two units at once), M10 (the inequality: where
  * a policy checks it, growth ends before a writer of one page at a time is refused). M10's inequality is a function of this file.
  */
-import { Gfp } from '@tidemark/core';
+import { Gfp, type ReservePolicyFactory } from '@tidemark/core';
 import { SearchModel, type State, type WaitSink } from '@tidemark/testkit';
-import { type Answer, type MemoryNode, ModelMemory, Source, SOURCE_MAX } from './model-memory.js';
+import { type MemoryNode, ModelMemory, Source, SOURCE_MAX } from './model-memory.js';
 import { Stages } from './stages.js';
 
 /** What a mutant takes away; each is on unless said. */
@@ -62,8 +62,8 @@ export function unlaunderableFrames(use: { anonymous: number; dirty: number; und
 }
 
 /** The model under a policy, with the rules of `rules`. */
-export function anonymousModel(answer: Answer, rules: AnonymousRules = {}): SearchModel {
-  return new Anonymous(answer, rules).model;
+export function anonymousModel(policy: ReservePolicyFactory, rules: AnonymousRules = {}): SearchModel {
+  return new Anonymous(policy, rules).model;
 }
 
 class Anonymous {
@@ -83,12 +83,12 @@ class Anonymous {
   readonly #completions: number;
   readonly #units: number[];
 
-  constructor(answer: Answer, rules: AnonymousRules) {
+  constructor(policy: ReservePolicyFactory, rules: AnonymousRules) {
     const { model } = this;
     this.#memory = new ModelMemory(model, {
       nrFrames: NR_FRAMES,
       minFrames: MIN_FRAMES,
-      answer,
+      policy,
       initiallyFree: NR_FRAMES,
       nodes: [
         { name: 'ext3', kind: 'filesystem', need: 2, nrUnits: EXT3_UNITS },
@@ -258,8 +258,8 @@ class Anonymous {
       change: (s) => {
         diskEnds(s);
         memory.give(s, ext3, map);
-        if (s[metadata] === Source.FREE) {
-          s[metadata] = Source.NONE;
+        if (s[metadata] !== Source.ACCOUNT) {
+          memory.uncharge(s, ext3, metadata);
           s[this.#clean]++; // ordinary memory: it may stay as cache
         } else memory.give(s, ext3, metadata);
         s[ext3.out]--;

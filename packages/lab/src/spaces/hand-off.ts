@@ -10,8 +10,9 @@
  * Reclaimer 1 and reader 1 may give up while they wait. The order in which ordinary waiters are served is core's `HandOff`, written again as a
  * function of the state: its queues live in promises, which a search cannot put back.
  */
+import type { ReservePolicyFactory } from '@tidemark/core';
 import { SearchModel, type State, type WaitSink } from '@tidemark/testkit';
-import { type Answer, type MemoryNode, ModelMemory, Source, SOURCE_MAX } from './model-memory.js';
+import { type MemoryNode, ModelMemory, Source, SOURCE_MAX } from './model-memory.js';
 import { Stages } from './stages.js';
 
 /** What a mutant takes away; each is on unless said. */
@@ -57,8 +58,8 @@ const HOLDS = 2;
 const LEFT = 3;
 
 /** The model under a policy, with the rules of `rules`. */
-export function handOffModel(answer: Answer, rules: HandOffRules = {}): SearchModel {
-  return new HandOffSpace(answer, rules).model;
+export function handOffModel(policy: ReservePolicyFactory, rules: HandOffRules = {}): SearchModel {
+  return new HandOffSpace(policy, rules).model;
 }
 
 class HandOffSpace {
@@ -75,7 +76,7 @@ class HandOffSpace {
   readonly #reclaimers: number[];
   readonly #readers: number[];
 
-  constructor(answer: Answer, rules: HandOffRules) {
+  constructor(policy: ReservePolicyFactory, rules: HandOffRules) {
     const { model } = this;
     this.#rules = {
       handsOn: true,
@@ -91,7 +92,7 @@ class HandOffSpace {
     this.#memory = new ModelMemory(model, {
       nrFrames: NR_FRAMES,
       minFrames: MIN_FRAMES,
-      answer,
+      policy,
       initiallyFree: declaresAll ? undefined : AMPLE_FRAMES,
       nodes: [
         { name: 'swap', kind: 'swap-area', need: declaresAll ? 2 : 1, nrUnits: 1, isReclaim: true },

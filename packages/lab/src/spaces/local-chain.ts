@@ -17,8 +17,9 @@
  * Who asks which mechanism: M4 (levels and gaps, under `limits`), M5 (what a unit holds until the nodes below have finished), M8 (bounded
  * users), M11 (lock order), M16 (rights across the edge).
  */
+import type { ReservePolicyFactory } from '@tidemark/core';
 import { SearchModel, type State, type WaitSink } from '@tidemark/testkit';
-import { type Answer, type MemoryNode, ModelMemory, Source, SOURCE_MAX } from './model-memory.js';
+import { type MemoryNode, ModelMemory, Source, SOURCE_MAX } from './model-memory.js';
 import { Stages } from './stages.js';
 
 /** What a mutant takes away; each is on unless said. */
@@ -86,8 +87,8 @@ const COMMIT_SENT = 1;
 const COMMIT_RUNS = 2;
 
 /** The model under a policy, with the rules of `rules`. */
-export function localChainModel(answer: Answer, rules: LocalChainRules = {}): SearchModel {
-  return new LocalChain(answer, rules).model;
+export function localChainModel(policy: ReservePolicyFactory, rules: LocalChainRules = {}): SearchModel {
+  return new LocalChain(policy, rules).model;
 }
 
 class LocalChain {
@@ -107,7 +108,7 @@ class LocalChain {
   readonly #localMap: number;
   readonly #writes: number[];
 
-  constructor(answer: Answer, rules: LocalChainRules) {
+  constructor(policy: ReservePolicyFactory, rules: LocalChainRules) {
     const { model } = this;
     const { pageBeforeLock = true, entitled = true, exempt = true, serverUnits = SERVER_UNITS } = rules;
     this.#isExempt = exempt;
@@ -115,7 +116,7 @@ class LocalChain {
     this.#memory = new ModelMemory(model, {
       nrFrames: NR_FRAMES,
       minFrames: MIN_FRAMES,
-      answer,
+      policy,
       nodes: [
         { name: 'nfs-client', kind: 'filesystem', need: 1, nrUnits: CLIENT_UNITS, isReclaim: true },
         { name: 'nfs-server', kind: 'server', need: 2, nrUnits: serverUnits },

@@ -4,7 +4,7 @@
  * Who may take a frame or begin a unit is asked of core's own `ReservePolicy`, with the state's figures behind it, so that the search checks
  * the rules that are shipped and not a copy of them. The order of sources is that of `PageAllocator.allocPage`:
  *
- *     free > floor of the caller      free memory
+ *     free > floor of the caller      free memory; the policy says whether only a right to the reserve got it
  *     else, if the policy says so     the account of the caller's ticket, as far as its limit goes: free ≥ E, so a frame is there
  *     else                            it waits
  *
@@ -35,8 +35,8 @@ export const Source = {
   NONE: 0,
   FREE: 1,
   ACCOUNT: 2,
-  /** Free memory below the limit of the upper neighbour; only with `oneUnitBelow`. */
-  BELOW: 3,
+  /** Free memory that only a right to the reserve got (`PG.RESERVE`). */
+  RESERVE: 3,
 } as const;
 export type Source = (typeof Source)[keyof typeof Source];
 export const SOURCE_MAX = 3;
@@ -61,31 +61,22 @@ export interface ModelMemorySpec {
   readonly minFrames: number;
   /** A chain: each needs the next. */
   readonly nodes: readonly ModelNodeSpec[];
-  readonly answer: Answer;
+  readonly policy: ReservePolicyFactory;
   /** Frames free at the beginning. Default: free memory has come down to the ordinary floor. */
   readonly initiallyFree?: number;
-}
-
-/** A policy, and what goes with it. */
-export interface Answer {
-  readonly policy: ReservePolicyFactory;
-  /**
-   * M4's rule (2) frame by frame: once free memory is at the limit of its upper neighbour, a node's frames go to one unit of it only, until
-   * that unit has given back what it took below.
-   */
-  readonly oneUnitBelow?: boolean;
 }
 
 /** A node with its cells. */
 export interface MemoryNode extends WriteoutNode {
   readonly spec: ModelNodeSpec;
-  /** Cells: frames charged to its account; frames taken below its upper neighbour's limit; units begun and not ended. */
+  /** Cells: frames charged to its account; frames that only a right to the reserve got; units begun and not ended. */
   readonly usage: number;
-  readonly below: number;
+  readonly reserved: number;
   readonly out: number;
   readonly account: ReserveAccount;
-  /** Who allocates for it: a task with a ticket of the account. */
+  /** Who allocates for it: a task with this ticket of the account. */
   readonly task: TaskContext;
+  readonly ticket: WriteoutTicket;
 }
 
 export class ModelMemory implements PolicyMemory {
@@ -109,7 +100,7 @@ export class ModelMemory implements PolicyMemory {
   ) {
     const counters = createCounters();
     this.reserve = new ReserveTree(counters, new Violations(counters, new TracePoints()));
-    this.policy = this.reserve.policy = spec.answer.policy(this);
+    this.policy = this.reserve.policy = spec.policy(this);
     const nodes = spec.nodes.map((node) => ({
       spec: node,
       name: node.name,
@@ -129,11 +120,12 @@ export class ModelMemory implements PolicyMemory {
         node,
         atomicFrames: declared.atomicFrames ?? 0,
       });
-      const task = TaskContext.root(name).withTicket(new WriteoutTicket(account, need));
+      const ticket = new WriteoutTicket(account, need);
+      const task = TaskContext.root(name).withTicket(ticket);
       const usage = model.cell(`${name}.usage`, spec.nrFrames);
-      const below = model.cell(`${name}.below`, spec.nrFrames);
+      const reserved = model.cell(`${name}.reserved`, spec.nrFrames);
       const out = model.cell(`${name}.out`, spec.nrFrames);
-      return { ...node, usage, below, out, account, task: declared.isReclaim ? task.asReclaimer() : task };
+      return { ...node, usage, reserved, out, account, ticket, task: declared.isReclaim ? task.asReclaimer() : task };
     });
     this.min = this.policy.minOf(computeWatermarks(spec.nrFrames, { minFrames: spec.minFrames }).min, 0);
     this.free = model.cell('free', spec.nrFrames, spec.initiallyFree ?? this.min);
@@ -154,21 +146,15 @@ export class ModelMemory implements PolicyMemory {
    */
   sourceFor(s: State, node: MemoryNode, held: readonly number[]): Source {
     this.#look(s);
-    if (s[this.free] > this.policy.floorOf(node.task, Gfp.TRANSIENT)) {
-      if (this.spec.answer.oneUnitBelow !== true || s[this.free] > this.#limitAbove(node)) return Source.FREE;
-      let own = 0;
-      for (const cell of held) if (s[cell] === Source.BELOW) own++;
-      return own === s[node.below] ? Source.BELOW : Source.NONE;
-    }
+    let own = 0;
+    for (const cell of held) if (s[cell] === Source.RESERVE) own++;
+    showReserved(node.ticket, own);
+    showReserved(node.account.shared, s[node.reserved] - own);
+    if (s[this.free] > this.policy.floorOf(node.task, Gfp.TRANSIENT))
+      return this.policy.isTagged(node.task, Gfp.TRANSIENT, s[this.free]) ? Source.RESERVE : Source.FREE;
     return this.policy.onNo(node.task, Gfp.TRANSIENT) === OnNo.ACCOUNT && s[node.usage] < node.account.limitFrames
       ? Source.ACCOUNT
       : Source.NONE;
-  }
-
-  /** The limit of the node that needs this one; the ordinary floor for the highest. */
-  #limitAbove(node: MemoryNode): number {
-    const at = this.nodes.indexOf(node);
-    return at === 0 ? this.min : this.policy.floorOf(this.nodes[at - 1].task, Gfp.TRANSIENT);
   }
 
   /** Whether a task without a ticket may take a frame now. */
@@ -183,7 +169,7 @@ export class ModelMemory implements PolicyMemory {
     s[into] = source;
     s[this.free]--;
     if (source === Source.ACCOUNT) s[node.usage]++;
-    if (source === Source.BELOW) s[node.below]++;
+    if (source === Source.RESERVE) s[node.reserved]++;
   }
 
   /** Frees the frame of a cell, if it holds one: first free, then uncharged (M5). */
@@ -196,7 +182,7 @@ export class ModelMemory implements PolicyMemory {
   /** The frame of a cell is no longer the unit's: it was freed, or given to somebody. */
   uncharge(s: State, node: MemoryNode, from: number): void {
     if (s[from] === Source.ACCOUNT) s[node.usage]--;
-    if (s[from] === Source.BELOW) s[node.below]--;
+    if (s[from] === Source.RESERVE) s[node.reserved]--;
     s[from] = Source.NONE;
   }
 
@@ -226,4 +212,10 @@ export class ModelMemory implements PolicyMemory {
       else if (change < 0) account.uncharge(-change);
     }
   }
+}
+
+/** Shows a policy how many frames of the reserve a ticket holds. */
+function showReserved(ticket: WriteoutTicket, nrFrames: number): void {
+  const change = nrFrames - ticket.reservedFrames;
+  if (change !== 0) ticket.addFrames(change, change);
 }

@@ -2,9 +2,10 @@
  * Every search of the three spaces: under each policy as core ships it, and with one rule at a time taken away. A row says what must be found
  * and why; a search that ends otherwise, or for another reason, is a defect of the rule, of the model or of the page that describes them.
  */
+import { limitsPolicyByHand } from '@tidemark/core';
 import type { SearchModel } from '@tidemark/testkit';
 import { anonymousModel } from './anonymous.js';
-import { COMPOSED_SHARES, COMPOSED_UNBOUNDED, LIMITS_BY_FRAME, LIMITS_UNBOUNDED, limitsByHand, shipped } from './answers.js';
+import { COMPOSED_SHARES, COMPOSED_UNBOUNDED, LIMITS_AT_BEGIN, LIMITS_UNBOUNDED, shipped } from './answers.js';
 import { handOffModel } from './hand-off.js';
 import { localChainModel } from './local-chain.js';
 
@@ -46,19 +47,19 @@ const localChain: readonly Omit<SpaceSearch, 'space'>[] = [
     expected: stuck('frames: free above 0', 'task: nfs-server', 'page: ext3 writeback', 'task: ext3'),
     build: () => localChainModel(shipped('memalloc')),
   },
+  { answer: 'limits', without: '', expected: finishes, build: () => localChainModel(shipped('limits')) },
   {
     answer: 'limits',
-    without: '',
-    // (2) is asked when a unit begins: two that began above the limit share the gap below it
+    without: 'rule (2) by frame, only when a unit begins (M4)',
+    // two units that began above the limit share the gap below it
     expected: stuck('frames: free above 1', 'task: nfs-server'),
-    build: () => localChainModel(shipped('limits')),
+    build: () => localChainModel(LIMITS_AT_BEGIN),
   },
-  { answer: 'limits, (2) by frame', without: '', expected: finishes, build: () => localChainModel(LIMITS_BY_FRAME) },
   {
-    answer: 'limits, (2) by frame',
+    answer: 'limits',
     without: 'a frame of the gap (M4)',
     expected: stuck('frames: free above 1', 'task: nfs-server'),
-    build: () => localChainModel(limitsByHand([0, 1, 2, 3])),
+    build: () => localChainModel(limitsPolicyByHand([0, 1, 2, 3])),
   },
   {
     answer: 'limits',
@@ -113,13 +114,18 @@ const anonymous: readonly Omit<SpaceSearch, 'space'>[] = [
     expected: stuck('frames: free above 0', 'task: ext3'),
     build: () => anonymousModel(shipped('memalloc')),
   },
-  { answer: 'limits', without: '', expected: stuck('frames: free above 3', 'task: ext3'), build: () => anonymousModel(shipped('limits')) },
-  { answer: 'limits, (2) by frame', without: '', expected: finishes, build: () => anonymousModel(LIMITS_BY_FRAME) },
+  { answer: 'limits', without: '', expected: finishes, build: () => anonymousModel(shipped('limits')) },
   {
-    answer: 'limits, (2) by frame',
+    answer: 'limits',
+    without: 'rule (2) by frame, only when a unit begins (M4)',
+    expected: stuck('frames: free above 3', 'task: ext3'),
+    build: () => anonymousModel(LIMITS_AT_BEGIN),
+  },
+  {
+    answer: 'limits',
     without: 'a frame of the gap (M4)',
     expected: stuck('frames: free above 3', 'task: ext3'),
-    build: () => anonymousModel(limitsByHand([2, 3, 4])),
+    build: () => anonymousModel(limitsPolicyByHand([2, 3, 4])),
   },
   {
     answer: 'limits',
@@ -152,13 +158,13 @@ const handOff: readonly Omit<SpaceSearch, 'space'>[] = [
     expected: stuck('frames: free above 0', 'task: reclaimer 1'),
     build: () => handOffModel(shipped('memalloc')),
   },
+  { answer: 'limits', without: '', expected: finishes, build: () => handOffModel(shipped('limits')) },
   {
     answer: 'limits',
-    without: '',
+    without: 'rule (2) by frame, only when a unit begins (M4)',
     expected: stuck('frames: free above 1', 'task: reclaimer 1'),
-    build: () => handOffModel(shipped('limits')),
+    build: () => handOffModel(LIMITS_AT_BEGIN),
   },
-  { answer: 'limits, (2) by frame', without: '', expected: finishes, build: () => handOffModel(LIMITS_BY_FRAME) },
   {
     answer: 'limits',
     without: 'rule (2) (M4)',
