@@ -30,8 +30,8 @@ export function describeStack(stack: string, workingSetBytes: number): StackDesc
 
 function nbdStack(nrSlots: number): NodeDescription[] {
   const file = describeRawDevice('file:swap');
-  const server = describeNbdServer('unix:nbd.sock', [file.name], 1, (nrFrames) => swapPinFrames(nrFrames, Number.MAX_SAFE_INTEGER));
-  const client = describeNbdClient('nbd+unix:///demo?socket=nbd.sock', server.name);
+  const server = describeNbdServer('127.0.0.1:0', [file.name], 2, (nrFrames) => swapPinFrames(nrFrames, Number.MAX_SAFE_INTEGER));
+  const client = describeNbdClient('nbd://127.0.0.1:0/demo', server.name);
   return [swapOn(client, nrSlots), client, server, file];
 }
 

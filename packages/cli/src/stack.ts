@@ -1,7 +1,7 @@
 /**
  * Stacks: what a writeout goes through, set up in one kernel. The demo runs on one; `reserves` and `graph` show one.
  *
- *     nbd           swap area → nbd client → unix socket → nbd server → temporary file
+ *     nbd           swap area → nbd client → TCP on loopback → nbd server → temporary file
  *     swap:DEVICE   swap area → the device
  *     DEVICE        the device alone
  *
@@ -22,9 +22,6 @@ export const STACKS = ['nbd'] as const;
 const SLACK_PAGES = 256;
 const EXPORT_NAME = 'demo';
 
-/** Longest path of a unix socket: `sun_path` less its end. */
-const SOCKET_PATH_BYTES_MAX = process.platform === 'linux' ? 107 : 103;
-
 /** Pages of the swap file that holds a working set, the header's included. @throws KernelError EFBIG for more than a swap area has. */
 export function swapFilePages(workingSetBytes: number): number {
   const nrPages = Math.ceil(workingSetBytes / PAGE_SIZE) + 1 + SLACK_PAGES;
@@ -41,25 +38,19 @@ export function swapDeviceOf(stack: string): string | null {
 }
 
 /**
- * Starts a server on a file in `folder`, opens it as a client, and swaps on it. All of it ends with the kernel.
- * @throws KernelError EFBIG for more than a swap area holds, what the host says about a store of that size, EINVAL for a folder whose path is too long for a socket.
+ * Starts a server on a file in `folder`, opens it as a client, and swaps on it. All of it ends with the kernel. Over TCP: there the server
+ * recognises the client of its own kernel, and keeps units for it (M16).
+ * @throws KernelError EFBIG for more than a swap area holds, what the host says about a store of that size.
  */
 export async function startNbdStack(kernel: Kernel, folder: string, swapBytes: number): Promise<BlockDevice> {
   const store = path.join(folder, 'swap');
-  const socket = path.join(folder, 'nbd.sock');
-  if (Buffer.byteLength(socket) > SOCKET_PATH_BYTES_MAX) {
-    throw new KernelError(
-      'EINVAL',
-      `cannot make the unix socket ${socket}: its path is longer than ${SOCKET_PATH_BYTES_MAX} bytes; set TMPDIR to a shorter one`,
-    );
-  }
   const storeBytes = swapFilePages(swapBytes) * PAGE_SIZE;
   attempt(`make the swap file ${store} of ${formatSize(storeBytes)} (TMPDIR says where)`, () => {
     fs.writeFileSync(store, '');
     fs.truncateSync(store, storeBytes);
   });
   const file = await kernel.openBlockDevice(store);
-  const server = await NbdServer.listen(kernel, { address: `unix:${socket}`, exports: { [EXPORT_NAME]: file } });
+  const server = await NbdServer.listen(kernel, { address: '127.0.0.1:0', exports: { [EXPORT_NAME]: file } });
   const device = await kernel.openBlockDevice(server.uriOf(EXPORT_NAME));
   await kernel.swapOn(device, { format: true });
   return device;

@@ -128,7 +128,7 @@ describe('demo', () => {
     expect(plan[0]).toBe('plan (policy composed), in frames:');
     expect(plan.slice(2, 6).map((line) => line.trim().split(/ +/).slice(0, 1)[0].split(':')[0])).toEqual([
       'swap',
-      'nbd+unix',
+      'nbd',
       'nbd-server',
       'file',
     ]);
@@ -139,7 +139,7 @@ describe('demo', () => {
       expect.stringMatching(/^read at random: 8 MiB in /),
       expect.stringMatching(/^read in order: 8 MiB in /),
     ]);
-    expect(stdout).toMatch(/^8 MiB in 1 MiB of memory, swapped over NBD on a unix socket: every byte came back\n/);
+    expect(stdout).toMatch(/^8 MiB in 1 MiB of memory, swapped over NBD on loopback: every byte came back\n/);
     expect(stdout).toContain(`20 B of ${input}, 8.0 MiB derived from seed 1`);
     expect(stdout).toContain('unfunded allocations 0, holdings beyond the declaration 0\n');
     expect(stdout).not.toContain('\x1b');
@@ -164,7 +164,7 @@ describe('demo', () => {
     ['SIGHUP', 129],
   ] as const)('on %s removes its files and ends with %i', async (signal, code) => {
     const { child, ended } = start(['demo', '--memory', '8MiB', '--working-set', '1GiB'], { TMPDIR: folder });
-    const listens = () => fs.readdirSync(folder).some((name) => fs.existsSync(path.join(folder, name, 'nbd.sock')));
+    const listens = () => fs.readdirSync(folder).some((name) => fs.existsSync(path.join(folder, name, 'swap')));
     while (!listens() && child.exitCode === null) await new Promise((resolve) => setTimeout(resolve, 20));
     child.kill(signal);
     expect((await ended).code).toBe(code);

@@ -64,7 +64,7 @@ export function formatReport(report: DemoReport): string {
     ['peak in use', `${count(report.peakFramesUsed)} of ${count(report.memoryFrames)} frames`],
     ['peak RSS', formatSize(report.peakRssBytes)],
   ];
-  const title = `${formatSize(size)} in ${formatSize(report.memoryBytes)} of memory, swapped over NBD on a unix socket: every byte came back`;
+  const title = `${formatSize(size)} in ${formatSize(report.memoryBytes)} of memory, swapped over NBD on loopback: every byte came back`;
   const lines = [title, ...rows.map(([name, value]) => `  ${name.padEnd(20)}${value}`), ...formatDemoUse(report)];
   return `${lines.join('\n')}\n`;
 }

@@ -1,8 +1,8 @@
 /**
  * The demo's job: one kernel with a small budget holds a working set many times as large, because it swaps over NBD to a server of its
- * own, on a real unix socket, whose store is a temporary file.
+ * own, on a real TCP socket, whose store is a temporary file.
  *
- *     PagedBuffer → page allocator, reclaim → swap area → nbd client → unix socket → nbd server → file
+ *     PagedBuffer → page allocator, reclaim → swap area → nbd client → TCP → nbd server → file
  *
  *     load          every chunk in order; a SHA-256 of the source goes along
  *     random read   every chunk once, in random order, each compared with its source
