@@ -30,7 +30,7 @@ export { type PacketEnvironment, type PacketHostOptions, PacketTransport } from 
 export { clockPhysics, type Physics } from './packet/physics.js';
 export { type BareHostOptions, bareHost, PACKET_TRANSPORT, packetTransport } from './packet/plugin.js';
 export { emergencyRules, RECEIVE_RULES, type ReceiveRules } from './packet/rules.js';
-export { type PacketSizes, packetFootprint, packetSizes } from './packet/sizes.js';
+export { describePacketTransport, type PacketSizes, packetFootprint, packetSizes } from './packet/sizes.js';
 export type { UdpMessage, UdpOptions, UdpSocket } from './packet/udp/udp-layer.js';
 export * from './packet/wire/bytes.js';
 export * from './packet/wire/ethernet.js';

@@ -33,12 +33,11 @@ import { createPacketCounters, type PacketCounters, type PacketDrop } from './co
 import { checkBound, Holder, Holders } from './holder.js';
 import type { IncomingDatagram } from './ip/datagram.js';
 import { IpLayer, ringSlotBytes } from './ip/ip-layer.js';
-import { NEIGHBOURS_PER_FRAME } from './ip/neighbours.js';
-import { type Route, ROUTES_PER_FRAME } from './ip/route-cache.js';
+import type { Route } from './ip/route-cache.js';
 import type { LineOptions, PacketNetwork, Port } from './network.js';
 import { BufferPool, type PacketBuffer } from './packet-buffer.js';
 import type { ReceiveRules } from './rules.js';
-import { connectionFrames, packetFootprint, type PacketSizes, packetSizes, ringFrames } from './sizes.js';
+import { connectionFrames, holderSpecs, packetFootprint, type PacketSizes, packetSizes, ringFrames, transportNodeName } from './sizes.js';
 import { StreamLayer } from './stream/stream-layer.js';
 import { UdpLayer, type UdpOptions, type UdpSocket } from './udp/udp-layer.js';
 import { type Ipv4Address, isLoopback } from './wire/ipv4-address.js';
@@ -117,20 +116,16 @@ export class PacketTransport implements Transport {
     this.sizes = packetSizes(memory.nrFrames, this.#mtuBytes, options.sizes);
     const { sizes, counters } = this;
     this.holders = new Holders(rules);
-    this.#reassembly = this.holders.register({ name: 'reassembly', boundBytes: sizes.reassemblyBytes });
-    this.#routes = this.holders.register({ name: 'route cache', boundBytes: 0, objects: sizes.routes, objectsPerFrame: ROUTES_PER_FRAME });
-    this.#neighbours = this.holders.register({
-      name: 'neighbour queue',
-      boundBytes: sizes.neighbourQueueBytes,
-      objects: sizes.neighbours,
-      objectsPerFrame: NEIGHBOURS_PER_FRAME,
-    });
-    const backlog = this.holders.register({ name: 'backlog', boundBytes: sizes.backlogBytes });
+    const specs = holderSpecs(sizes);
+    this.#reassembly = this.holders.register(specs.reassembly);
+    this.#routes = this.holders.register(specs.routes);
+    this.#neighbours = this.holders.register(specs.neighbours);
+    const backlog = this.holders.register(specs.backlog);
     const unmarked = new Holder({ name: 'unread packets', boundBytes: sizes.receiveLimitBytes });
     this.pool = new BufferPool({ memory, trace, counters, task: task.named(`packets of ${options.name}`) });
     const footprint = (): NodeFootprint => packetFootprint(sizes, this.#mtuBytes, this.holders.all, rules);
     this.node = {
-      name: `packet transport ${options.name}`,
+      name: transportNodeName(options.name),
       kind: 'transport',
       get footprint() {
         return footprint();

@@ -1,6 +1,6 @@
 /** M12 and M13: the tag, the mark, the filter, the emergency state, and bounds that are paid for. */
 import { KernelError, PAGE_SIZE } from '@tidemark/core';
-import { emergencyRules, type ReceiveRules, type UdpSocket } from '@tidemark/net';
+import { describePacketTransport, emergencyRules, type PacketSizes, packetSizes, type ReceiveRules, type UdpSocket } from '@tidemark/net';
 import { Depletion, type Scenario, type World } from '@tidemark/testkit';
 import { explore } from '@tidemark/testkit/host';
 import { describe, expect, it } from 'vitest';
@@ -175,6 +175,34 @@ describe('bounds', () => {
         await expect(transport.setBound(name, bytes)).rejects.toMatchObject({ code });
       }
     }));
+
+  it('are the same in a dry run, and never less in a larger arena', () =>
+    run('dry run', async (world) => {
+      const { transport } = await new Lan(world).host('host', { frames: 1024 });
+      const described = describePacketTransport('host');
+      expect(described.name).toBe(transport.node.name);
+      expect(described.footprint(1024)).toEqual(transport.node.footprint);
+      let before = 0;
+      for (let frames = 64; frames <= 65_536; frames *= 2) {
+        const { standing, unit } = described.footprint(frames);
+        const total = [...standing, ...unit].reduce((sum, term) => sum + term.frames, 0);
+        expect(total).toBeGreaterThanOrEqual(before);
+        before = total;
+      }
+    }));
+
+  it('that are none are refused', () => {
+    const wrong: Partial<PacketSizes>[] = [
+      { ringSlots: 0 },
+      { reassemblyBytes: -1 },
+      { backlogBytes: 0.5 },
+      { routes: Number.NaN },
+      { maxConnections: 0 },
+      { segmentBytes: 70_000 },
+      { neighbours: Number.POSITIVE_INFINITY },
+    ];
+    for (const given of wrong) expect(() => packetSizes(512, 1500, given)).toThrow(KernelError);
+  });
 
   it('that do not fit refuse the first connection, name the node, and leave nothing behind', () =>
     run('refused', async (world) => {
