@@ -212,6 +212,43 @@ describe('neighbours and routes', () => {
     }));
 });
 
+it('a flood of questions does not make a marked connection ask for its peer again', () =>
+  run('peers stay', async (world) => {
+    const lan = new Lan(world);
+    const [server, client] = [await lan.host('server'), await lan.host('client')];
+    const servers: End[] = [];
+    const listener = await listenFor(server, 80, servers);
+    const mine = await End.create(client, 0, 1);
+    const options = { slot: mine.slot, handler: mine, timeoutMs: 1000, memalloc: true };
+    mine.onOpen(await client.transport.connect({ kind: 'tcp', host: 'server', port: 80 }, options));
+    const stranger = plugIn(lan);
+    for (let n = 0; n < 200; n++) {
+      const frame = new Uint8Array(60);
+      putEthernet(frame, BROADCAST_LINK, stranger.link, EtherType.ARP);
+      const sender = ipv4('10.5.0.0') + n;
+      const arp = { operation: ArpOperation.REQUEST, senderLink: stranger.link, sender, targetLink: 0, target: client.transport.address };
+      putArp(frame, ETHERNET_HEADER_BYTES, arp);
+      stranger.transmit(frame);
+    }
+    await world.sleep(100);
+    let nrQuestions = 0;
+    lan.packets.network.onTransmit = (frame) => {
+      if (frame[12] === EtherType.ARP >> 8 && frame[13] === (EtherType.ARP & 255)) nrQuestions++;
+      return true;
+    };
+    mine.send(10_000);
+    await world.sleep(1000);
+    expect(servers[0].nrReceived).toBe(10_000);
+    expect(nrQuestions).toBe(0);
+    mine.socket?.closeWhenSent();
+    servers[0].socket?.closeWhenSent();
+    for (const end of [mine, servers[0]]) {
+      await end.until(({ isClosed }) => isClosed);
+      end.free();
+    }
+    await listener.close();
+  }));
+
 describe('a wire that changes what it carries', () => {
   it('costs time and never a wrong byte, an error of ours, or memory', () =>
     run(

@@ -75,6 +75,7 @@ export class IpLayer implements NetworkInterface {
       clock,
       frames: pool.objectFrames,
       holder: holders.neighbours,
+      isPeer: (address) => parts.isPeer(address),
       ask: (address) => this.#sendArp(ArpOperation.REQUEST, BROADCAST_LINK, 0, address),
       sendWaiting: (buffer, link) => {
         putEthernet(buffer.bytes, link, this.#plugged.link, EtherType.IPV4);

@@ -8,7 +8,7 @@
  *                      forgotten; what waited is dropped, and counted
  *
  * The queue is a holder: what waits in it may be tagged. Entries are charged; when there is no room for one more, the least recently used
- * known one goes.
+ * known one goes that is no peer of a marked socket: a flood of questions must not make writeout ask anew for each packet.
  */
 import { type Clock, type FrameSource, SlabCache, type TimerHandle } from '@tidemark/core';
 import type { Holder } from '../holder.js';
@@ -35,6 +35,8 @@ export interface NeighbourParts {
   readonly frames: FrameSource;
   readonly holder: Holder;
   ask(address: Ipv4Address): void;
+  /** True for an address that some marked socket is connected with. */
+  isPeer(address: Ipv4Address): boolean;
   /** Sends a packet that waited: an IPv4 datagram behind room for a link header. It is freed by the callee. */
   sendWaiting(buffer: PacketBuffer, link: LinkAddress): void;
   /** A packet can not be sent. It is freed by the callee. */
@@ -123,7 +125,7 @@ export class Neighbours {
 
   #evict(): void {
     for (const neighbour of this.#entries.values()) {
-      if (neighbour.link === UNKNOWN) continue;
+      if (neighbour.link === UNKNOWN || this.#parts.isPeer(neighbour.address)) continue;
       this.#forget(neighbour);
       return;
     }
