@@ -287,6 +287,20 @@ export class Reclaim implements Reclaimer {
   #dropClean(nrFrames: number, activeToo: boolean): number {
     if (this.#inCleanPass) throw new Error('the clean pass was entered from within itself');
     this.#inCleanPass = true;
+    let freed = this.#walkClean(nrFrames, activeToo);
+    // No account is spent while there is anything clean, however hot.
+    if (freed === 0 && !activeToo && this.#nrClean > 0) freed = this.#walkClean(nrFrames, true);
+    for (const shrinker of this.#parts.shrinkers) {
+      const nrLeft = nrFrames + CLEAN_PASS_EXTRA - freed;
+      if (shrinker.isAllocationFree === true && nrLeft > 0) freed += shrinker.scan(nrLeft);
+    }
+    this.#inCleanPass = false;
+    this.#parts.memory.counters.cleanpass++;
+    this.#parts.memory.counters.cleanpass_freed += freed;
+    return freed;
+  }
+
+  #walkClean(nrFrames: number, activeToo: boolean): number {
     let freed = 0;
     for (const kind of [PageKind.FILE, PageKind.ANON]) {
       const { policy, memory } = this.#parts;
@@ -304,13 +318,6 @@ export class Reclaim implements Reclaimer {
         pfn = next;
       }
     }
-    for (const shrinker of this.#parts.shrinkers) {
-      const nrLeft = nrFrames + CLEAN_PASS_EXTRA - freed;
-      if (shrinker.isAllocationFree === true && nrLeft > 0) freed += shrinker.scan(nrLeft);
-    }
-    this.#inCleanPass = false;
-    this.#parts.memory.counters.cleanpass++;
-    this.#parts.memory.counters.cleanpass_freed += freed;
     return freed;
   }
 
