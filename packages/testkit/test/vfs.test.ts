@@ -1,10 +1,10 @@
 /** The VFS: what no comparison with a host can show. Concurrency, cookies, handles, memory, mounts, permissions, what cannot wait. */
-import { type Caller, type Inode, Kernel, KernelError, run, type Steps } from '@tidemark/core';
+import { type Caller, type Inode, Kernel, KernelError, run, type Steps, type SuperblockOps } from '@tidemark/core';
 import { host, type NodeFs } from '@tidemark/core/host';
 import { memfs } from '@tidemark/testkit';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
-import { lateFileSystem, TREE_FANOUT, treeContent, treeFileSystem } from './support/file-systems.js';
+import { lateFileSystem, oddFileSystem, TREE_FANOUT, treeContent, treeFileSystem } from './support/file-systems.js';
 
 const kernels: Kernel[] = [];
 
@@ -264,6 +264,78 @@ describe('memory', () => {
     expect(kernel.memory.peakFramesUsed).toBeLessThanOrEqual(1024);
     expect(kernel.vmstat().oom).toBe(0);
     expect(kernel.vfs.names.nrFrames + kernel.vfs.inodes.nrFrames).toBeLessThan(1024);
+  });
+});
+
+describe('what goes wrong below', () => {
+  test('a plugin that throws is EIO, and leaves no lock held', async () => {
+    let isBroken = true;
+    const broken = (): number => {
+      if (isBroken) throw new Error('a bug');
+      return -28;
+    };
+    const kernel = await boot({ plugins: [oddFileSystem({ create: broken, remove: async () => broken() })] });
+    await kernel.mount('odd:', '/');
+    const { promises } = kernel.fs;
+    await expect(promises.mkdir('/d')).rejects.toMatchObject({ code: 'EIO' });
+    await expect(promises.unlink('/d')).rejects.toMatchObject({ code: 'ENOENT' });
+    isBroken = false;
+    await expect(promises.mkdir('/d')).rejects.toMatchObject({ code: 'ENOSPC' });
+    expect(await promises.readdir('/')).toEqual([]);
+  });
+
+  test('a deletion that fails is told by the next sync', async () => {
+    const kernel = await boot({ plugins: [oddFileSystem({ deleteInode: () => -5 })] });
+    await kernel.mount('odd:', '/');
+    kernel.fs.mkdirSync('/d');
+    kernel.fs.rmdirSync('/d');
+    await expect(kernel.unmount('/')).rejects.toMatchObject({ code: 'EIO' });
+    await kernel.unmount('/');
+  });
+
+  test('what could not be written back is told once to each opener, by fsync or close', async () => {
+    let status = 0;
+    const pages = (inode: Inode): ReturnType<SuperblockOps['addressSpace']> => ({
+      get sizeBytes() {
+        return inode.sizeBytes;
+      },
+      setSize: (sizeBytes) => {
+        inode.sizeBytes = sizeBytes;
+      },
+      writepages: async () => status,
+    });
+    const kernel = await boot({ plugins: [oddFileSystem({ addressSpace: pages })] });
+    await kernel.mount('odd:', '/');
+    const { promises } = kernel.fs;
+    const [a, b] = [await promises.open('/f', 'w'), await promises.open('/f', 'r+')];
+    await a.write('text');
+    await b.write('TEXT');
+    status = -5;
+    await expect(a.sync()).rejects.toMatchObject({ code: 'EIO', syscall: 'fsync' });
+    status = 0;
+    await a.sync();
+    await expect(b.close()).rejects.toMatchObject({ code: 'EIO', syscall: 'close' });
+    await a.close();
+  });
+
+  test('files that only memory holds fill it, and then there is an error, not a standstill', async () => {
+    const kernel = await boot({ memory: '2MiB' });
+    await kernel.mount('memfs:64MiB', '/');
+    const { promises } = kernel.fs;
+    const codes = new Set<string>();
+    let nrWritten = 0;
+    for (let i = 0; i < 2000; i++)
+      await promises.writeFile(`/f${i}`, Buffer.alloc(9000, i)).then(
+        () => nrWritten++,
+        (error: KernelError) => codes.add(error.code),
+      );
+    expect(nrWritten).toBeGreaterThan(20);
+    expect([...codes].filter((code) => !['ENOMEM', 'ENOSPC'].includes(code))).toEqual([]);
+    expect(codes.size).toBeGreaterThan(0);
+    expect((await promises.readFile('/f3')).equals(Buffer.alloc(9000, 3))).toBe(true);
+    for (const name of await promises.readdir('/')) await promises.unlink(`/${name}`);
+    await promises.writeFile('/again', Buffer.alloc(100_000, 1));
+    expect((await promises.stat('/again')).size).toBe(100_000);
   });
 });
 

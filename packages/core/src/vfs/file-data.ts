@@ -64,7 +64,7 @@ export class FileData {
     if (!file.isOpen || !file.mayRead) return -Errno.EBADF;
     if (inode.isDirectory) return -Errno.EISDIR;
     if (inode.pages === null) return run(this.#readFirst(who, file, target, offsetBytes));
-    const got = inode.pages.read(who.task, offsetBytes ?? file.positionBytes, target);
+    const got = inode.pages.read(who.task, offsetBytes ?? file.positionBytes, target, file.window);
     if (offsetBytes !== null) return got;
     return isPromise(got) ? got.then((bytes) => advance(file, bytes)) : advance(file, got);
   }
@@ -90,22 +90,24 @@ export class FileData {
       if (locked < 0) return locked;
     }
     const at = file.isAppend ? inode.sizeBytes : (offsetBytes ?? file.positionBytes);
-    const written = yield* this.#writeAt(who, inode, source, at);
+    const written = yield* this.#writeAt(who, file, source, at);
     if (isOrdered) inode.dataLock.unlockExclusive();
     if (written < 0) return written;
     this.#changes.changed(inode);
     if (offsetBytes === null || file.isAppend) file.positionBytes = at + written;
     if (!file.isSynchronous) return written;
-    const synced = yield* this.sync(task, inode, true);
+    const synced = yield* this.sync(task, file, true);
     return synced < 0 ? synced : written;
   }
 
-  *#writeAt(who: Caller, inode: Inode, source: Uint8Array, at: number): Steps<number | NegErrno> {
+  *#writeAt(who: Caller, file: OpenFile, source: Uint8Array, at: number): Steps<number | NegErrno> {
+    const { inode } = file;
     if (source.length === 0) return 0;
     const room = inode.superblock.maxFileSizeBytes - at;
     if (room <= 0) return -Errno.EFBIG;
     const pages = yield* this.pagesOf(who.task, inode);
     if (typeof pages === 'number') return pages;
+    file.errors ??= pages.errorCursor();
     inode.modifiedMs = inode.changedMs = this.#nowMs();
     if ((inode.mode & SET_ID_BITS) !== 0 && who.credentials.uid !== 0) yield* this.#dropSetId(who, inode);
     return yield* settle(pages.write(who.task, at, source.length <= room ? source : source.subarray(0, room)));
@@ -160,14 +162,19 @@ export class FileData {
     return yield* settle(data ? ops.seekData(who.task, inode, offsetBytes) : ops.seekHole(who.task, inode, offsetBytes));
   }
 
-  /** Writes the dirty pages of a file and makes it durable. */
-  *sync(task: TaskContext, inode: Inode, dataOnly: boolean): Steps<0 | NegErrno> {
-    const written = inode.pages === null ? 0 : yield* settle(inode.pages.sync(task));
+  /** Writes the dirty pages of a file and makes it durable. @returns 0, or the latest failure that this opener has not heard of. */
+  *sync(task: TaskContext, file: OpenFile, dataOnly: boolean): Steps<0 | NegErrno> {
+    const { inode } = file;
+    let written: 0 | NegErrno = 0;
+    if (inode.pages !== null) {
+      file.errors ??= inode.pages.errorCursor();
+      written = yield* settle(inode.pages.sync(task, file.errors));
+    }
     const status = yield* settle(inode.superblock.ops.syncInode(task, inode, dataOnly));
     return written < 0 ? written : status;
   }
 
-  /** Writes every dirty page of a filesystem. @returns 0 or the first error; each file is tried. */
+  /** Writes every dirty page of a filesystem. @returns 0 or the first error, failures of before that no opener was told among them; each file is tried. */
   *syncAll(task: TaskContext, superblock: Superblock): Steps<0 | NegErrno> {
     let first: NegErrno = 0;
     for (const inode of [...superblock.inodes.values()]) if (inode.pages !== null) first ||= yield* settle(inode.pages.sync(task));

@@ -256,7 +256,7 @@ export class Mounts {
   *sync(task: TaskContext, superblock: Superblock): Steps<0 | NegErrno> {
     const written = yield* this.#parts.data.syncAll(task, superblock);
     const status = yield* settle(superblock.ops.sync(task));
-    return written < 0 ? written : status;
+    return written || status || superblock.takeDeletionError();
   }
 
   /** As `sync`, for all; the first error. */

@@ -1,10 +1,17 @@
 /** A file as somebody has opened it: which inode, what for, and where the next read or write without an offset goes. */
+import type { ErrorCursor } from '../cache/error-sequence.js';
+import { ReadaheadWindow } from '../cache/readahead-window.js';
+import type { NegErrno } from '../base/errno.js';
 import type { Inode } from './inode.js';
 import { OpenFlag } from './mode.js';
 
 export class OpenFile {
   /** Where reads and writes without an offset go on, in bytes. */
   positionBytes = 0;
+  /** Which part of the file its reader wants next. */
+  readonly window = new ReadaheadWindow();
+  /** What it has been told of failures to write the file back; null as long as the file has no pages in memory. */
+  errors: ErrorCursor | null;
   #isOpen = true;
 
   readonly #open: Set<OpenFile>;
@@ -16,6 +23,7 @@ export class OpenFile {
     open: Set<OpenFile>,
   ) {
     this.#open = open;
+    this.errors = inode.pages?.errorCursor() ?? null;
     open.add(this);
   }
 
@@ -39,6 +47,11 @@ export class OpenFile {
   /** A write is durable when it has ended. */
   get isSynchronous(): boolean {
     return (this.flags & (OpenFlag.DATA_SYNC | OpenFlag.SYNC)) !== 0;
+  }
+
+  /** 0, or the latest failure to write the file back that this opener has not heard of. */
+  takeError(): 0 | NegErrno {
+    return this.errors?.check() ?? 0;
   }
 
   /** Lets go of the inode, and of its advisory locks; an unlinked file is deleted with its last opener. Twice is fine. */

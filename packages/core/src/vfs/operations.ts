@@ -2,12 +2,17 @@
  * The operations of a mounted filesystem as core calls them: one class, whatever the plugin's record looks like, so that call sites see
  * one shape; what a plugin left out is here as the answer that stands for it.
  */
-import { Errno, KernelError, type NegErrno } from '../base/errno.js';
+import { Errno, errnoOf, KernelError, type NegErrno } from '../base/errno.js';
+import { isPromise, type MaybePromise } from '../base/maybe-promise.js';
 import { PAGE_SIZE } from '../base/size.js';
+import type { TaskContext } from '../task/task-context.js';
 import type { SuperblockOps } from './file-system.js';
+import type { Inode } from './inode.js';
 
 const notSupported = (): NegErrno => -Errno.EOPNOTSUPP;
 const nothing = (): 0 => 0;
+const allData = (_task: TaskContext, inode: Inode, offset: number): number => (offset < inode.sizeBytes ? offset : -Errno.ENXIO);
+const holeAtEnd = (_task: TaskContext, inode: Inode, offset: number): number => (offset < inode.sizeBytes ? inode.sizeBytes : -Errno.ENXIO);
 
 export class Operations {
   readonly readInode: SuperblockOps['readInode'];
@@ -36,31 +41,46 @@ export class Operations {
   readonly unmount: SuperblockOps['unmount'];
 
   constructor(ops: SuperblockOps) {
-    this.readInode = ops.readInode.bind(ops);
-    this.refresh = ops.refresh?.bind(ops) ?? nothing;
+    this.readInode = guarded(ops, ops.readInode);
+    this.refresh = guarded(ops, ops.refresh ?? nothing);
     this.forget = ops.forget?.bind(ops) ?? nothing;
-    this.deleteInode = ops.deleteInode.bind(ops);
-    this.lookup = ops.lookup.bind(ops);
-    this.readDirectory = ops.readDirectory.bind(ops);
-    this.create = ops.create.bind(ops);
-    this.link = ops.link.bind(ops);
-    this.remove = ops.remove.bind(ops);
-    this.rename = ops.rename.bind(ops);
-    this.setAttributes = ops.setAttributes.bind(ops);
-    this.readLink = ops.readLink.bind(ops);
+    this.deleteInode = guarded(ops, ops.deleteInode);
+    this.lookup = guarded(ops, ops.lookup);
+    this.readDirectory = guarded(ops, ops.readDirectory);
+    this.create = guarded(ops, ops.create);
+    this.link = guarded(ops, ops.link);
+    this.remove = guarded(ops, ops.remove);
+    this.rename = guarded(ops, ops.rename);
+    this.setAttributes = guarded(ops, ops.setAttributes);
+    this.readLink = guarded(ops, ops.readLink);
     this.addressSpace = ops.addressSpace.bind(ops);
-    this.allocate = ops.allocate?.bind(ops) ?? notSupported;
-    this.seekData = ops.seekData?.bind(ops) ?? ((_task, inode, offset) => (offset < inode.sizeBytes ? offset : -Errno.ENXIO));
-    this.seekHole = ops.seekHole?.bind(ops) ?? ((_task, inode, offset) => (offset < inode.sizeBytes ? inode.sizeBytes : -Errno.ENXIO));
-    this.getXattr = ops.getXattr?.bind(ops) ?? notSupported;
-    this.listXattrs = ops.listXattrs?.bind(ops) ?? notSupported;
-    this.setXattr = ops.setXattr?.bind(ops) ?? notSupported;
-    this.removeXattr = ops.removeXattr?.bind(ops) ?? notSupported;
-    this.room = ops.room.bind(ops);
-    this.sync = ops.sync.bind(ops);
-    this.syncInode = ops.syncInode?.bind(ops) ?? ((task) => ops.sync(task));
-    this.unmount = ops.unmount.bind(ops);
+    this.allocate = guarded(ops, ops.allocate ?? notSupported);
+    this.seekData = guarded(ops, ops.seekData ?? allData);
+    this.seekHole = guarded(ops, ops.seekHole ?? holeAtEnd);
+    this.getXattr = guarded(ops, ops.getXattr ?? notSupported);
+    this.listXattrs = guarded(ops, ops.listXattrs ?? notSupported);
+    this.setXattr = guarded(ops, ops.setXattr ?? notSupported);
+    this.removeXattr = guarded(ops, ops.removeXattr ?? notSupported);
+    this.room = guarded(ops, ops.room);
+    this.sync = guarded(ops, ops.sync);
+    this.syncInode = guarded(ops, ops.syncInode ?? ((task) => ops.sync(task)));
+    this.unmount = guarded(ops, ops.unmount);
   }
+}
+
+/** An operation that never throws and never rejects: a bug of a plugin must not leave a lock held. */
+function guarded<A extends unknown[], T>(
+  ops: SuperblockOps,
+  operation: (...args: A) => MaybePromise<T>,
+): (...args: A) => MaybePromise<T | NegErrno> {
+  return (...args) => {
+    try {
+      const answer = operation.apply(ops, args);
+      return isPromise(answer) ? answer.then<T | NegErrno, NegErrno>(undefined, errnoOf) : answer;
+    } catch (error) {
+      return errnoOf(error);
+    }
+  };
 }
 
 /** The operations of a filesystem that was taken away from under its users: everything fails with EIO. */

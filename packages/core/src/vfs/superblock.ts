@@ -50,6 +50,7 @@ export class Superblock {
   readonly #deleting: Inode[] = [];
   readonly #deleted: WaitQueue;
   #isDeleting = false;
+  #deletionError: 0 | NegErrno = 0;
   #isGone = false;
 
   constructor(fsid: number, source: string, ops: SuperblockOps, readOnly: boolean, cache: InodeCache, task: TaskContext) {
@@ -164,12 +165,19 @@ export class Superblock {
       const { ops } = this;
       if (!this.#isGone) {
         const deleted = ops.deleteInode(this.task, inode);
-        if (isPromise(deleted)) await deleted;
+        this.#deletionError ||= isPromise(deleted) ? await deleted : deleted;
       }
       this.#cache.forget(inode);
     }
     this.#isDeleting = false;
     this.#deleted.wakeAll();
+  }
+
+  /** What a deletion has failed with since the last call: nobody waited for it, so the next `sync` tells. */
+  takeDeletionError(): 0 | NegErrno {
+    const status = this.#deletionError;
+    this.#deletionError = 0;
+    return status;
   }
 
   /** Waits until every deletion begun has ended. @returns 0, or the errno of the task's signal. */

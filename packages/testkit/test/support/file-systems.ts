@@ -74,9 +74,32 @@ function late(ops: SuperblockOps, seen: Seen): SuperblockOps {
       return result;
     };
   }
+  return replacing(ops, wrapped);
+}
+
+/** `odd:`: memfs of which some operations are taken over by the test. */
+export function oddFileSystem(odd: Partial<SuperblockOps>): Plugin {
+  return definePlugin({
+    name: 'odd',
+    register(container) {
+      container.register(FILE_SYSTEM, {
+        useFactory: (c): FileSystemType => ({
+          schemes: ['odd'],
+          mount: (_task, source, options) =>
+            replacing(
+              new MemoryFileSystem(source, c.resolve(MEMORY), 2 ** 23, options, () => c.resolve(CLOCK).nowMs()),
+              odd as Record<string, unknown>,
+            ),
+        }),
+      });
+    },
+  });
+}
+
+function replacing(ops: SuperblockOps, replacements: Record<string, unknown>): SuperblockOps {
   return new Proxy(ops, {
     get(target, key) {
-      if (Object.hasOwn(wrapped, key)) return wrapped[key as string];
+      if (Object.hasOwn(replacements, key)) return replacements[key as string];
       const value = Reflect.get(target, key, target) as unknown;
       return typeof value === 'function' ? value.bind(target) : value;
     },

@@ -112,8 +112,9 @@ export class DescriptorCalls {
 
   // biome-ignore lint/correctness/useYield: one form for all calls
   *close(_who: Caller, fd: unknown): Steps<void> {
-    this.files.close(this.descriptors.get(fd, 'close'));
+    const file = this.descriptors.get(fd, 'close');
     this.descriptors.delete(fd as number);
+    this.files.close(file);
   }
 
   *read(who: Caller, fd: unknown, ...args: unknown[]): Steps<number> {

@@ -60,11 +60,11 @@ export class Dir {
   /** The next entry, or null at the end. */
   read(): Promise<Dirent | null>;
   read(callback: (error: Error | null, entry: Dirent | null) => void): void;
-  read(callback?: unknown): Promise<Dirent | null> | void {
+  read(callback?: unknown): unknown {
     const next = this.#last.then(() => soon(this.#next(this.#callers.waiting)));
     this.#last = next.catch(() => {});
     if (callback === undefined) return next;
-    callBack(next, toCallback(callback), (entry) => [entry]);
+    return callBack(next, toCallback(callback), (entry) => [entry]);
   }
 
   readSync(): Dirent | null {
@@ -73,10 +73,10 @@ export class Dir {
 
   close(): Promise<void>;
   close(callback: (error: Error | null) => void): void;
-  close(callback?: unknown): Promise<void> | void {
+  close(callback?: unknown): unknown {
     const closed = this.#last.then(() => this.closeSync());
     if (callback === undefined) return closed;
-    callBack(closed, toCallback(callback), () => []);
+    return callBack(closed, toCallback(callback), () => []);
   }
 
   closeSync(): void {

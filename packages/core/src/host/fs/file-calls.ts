@@ -86,7 +86,7 @@ export class FileCalls {
   *sync(who: Caller, file: OpenFile, dataOnly: boolean): Steps<void> {
     const syscall = dataOnly ? 'fdatasync' : 'fsync';
     this.#requireOpen(file, syscall);
-    check(yield* this.vfs.data.sync(who.task, file.inode, dataOnly), syscall);
+    check(yield* this.vfs.data.sync(who.task, file, dataOnly), syscall);
   }
 
   *chmod(who: Caller, file: OpenFile, mode: number): Steps<void> {
@@ -104,10 +104,12 @@ export class FileCalls {
     check(yield* this.vfs.attributes.changeTimes(who, file.inode, { accessed, modified }), 'futime');
   }
 
-  /** Closes it; a second time is EBADF. Errors of writing back are told by `sync`. */
+  /** Closes it, and tells what `sync` would have told of failures to write back; a second time is EBADF. */
   close(file: OpenFile): void {
     this.#requireOpen(file, 'close');
+    const failed = file.takeError();
     file.release();
+    check(failed, 'close');
   }
 
   #requireOpen(file: OpenFile, syscall: string): void {
@@ -149,7 +151,9 @@ export class FileCalls {
   *with<T>(who: Caller, path: string, flags: number, mode: number, work: (file: OpenFile) => Steps<T>): Steps<T> {
     const file = yield* this.open(who, path, flags, mode);
     try {
-      return yield* work(file);
+      const result = yield* work(file);
+      check(file.takeError(), 'close');
+      return result;
     } finally {
       file.release();
     }

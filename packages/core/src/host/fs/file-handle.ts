@@ -122,9 +122,12 @@ export class FileHandle extends EventEmitter {
   async #close(): Promise<void> {
     const fd = this.#fd;
     this.#fd = -1;
-    this[OPEN_FILE].release();
     this.#parts.undescribe(fd);
-    this.emit('close');
+    try {
+      this.#files.close(this[OPEN_FILE]);
+    } finally {
+      this.emit('close');
+    }
   }
 
   createReadStream(options?: unknown): ReadStream {
