@@ -6,6 +6,7 @@ import {
   formatDifferences,
   formatMatrix,
   formatVerdict,
+  type MatrixCell,
   policyNamed,
   POLICY_NAMES,
   type RunResult,
@@ -40,6 +41,8 @@ verdict, predicted }], spaces: [{ space, answer, without, states, transitions, s
 isExpected }] }; a single run { topology, policy, seed, verdict, error, cycle, nodes, events,
 elapsedMs, traceHash, timeline: [{ atMs, kernel, who, what, nrFree, count }], stall: [report of each machine] }.`;
 
+const LINE = 60;
+
 interface Words {
   matrix?: true;
   seeds: number;
@@ -73,11 +76,8 @@ export function labCommand(program: Command): void {
 async function matrix({ seeds, json, policy, dot }: Words): Promise<void> {
   if (policy !== undefined || dot) throw new UsageError('--policy and --dot are for a single run: name its --topology');
   if (seeds === 0) throw new UsageError('--seeds 0 runs nothing; want 1 or more');
-  const showsProgress = process.stderr.isTTY && !json;
-  const cells = await runMatrix(TOPOLOGIES, seeds, runOnNode, ({ topology, policy: under }, done, all) => {
-    if (showsProgress) process.stderr.write(`\r${done} of ${all} cells: ${topology} under ${under}`.padEnd(60));
-  });
-  if (showsProgress) process.stderr.write(`\r${' '.repeat(60)}\r`);
+  const progress = matrixProgress(json ?? false);
+  const cells = await runMatrix(TOPOLOGIES, seeds, runOnNode, progress);
   const scopes = await runScopesOnNode(1);
   const spaces = [...runSpaces(() => performance.now())];
   const differences = formatDifferences(cells);
@@ -97,6 +97,19 @@ async function matrix({ seeds, json, policy, dot }: Words): Promise<void> {
   const unexpected = spaces.filter(({ isExpected }) => !isExpected);
   if (unexpected.length > 0) throw new JobFailed(`a search of ${unexpected[0].search.space} did not end as expected`);
   if (wrong.length > 0) throw new JobFailed(`composed is not what the design says on ${wrong.map(({ topology }) => topology).join(', ')}`);
+}
+
+/** How far it is, on stderr: one line that changes on a terminal, a line for each topology when piped, nothing with --json. */
+function matrixProgress(json: boolean): (cell: MatrixCell, done: number, all: number) => void {
+  if (json) return () => {};
+  if (!process.stderr.isTTY) {
+    return ({ topology, policy, verdict }) => void (policy === 'composed' && process.stderr.write(`${topology}: composed ${verdict}\n`));
+  }
+  return ({ topology, policy }, done, all) => {
+    process.stderr.write(
+      `\r${done < all ? `${done} of ${all} cells: ${topology} under ${policy}` : ''}`.padEnd(LINE) + (done < all ? '' : '\r'),
+    );
+  };
 }
 
 function scopeAsJson({ scope, rule, verdict, predicted }: ScopeResult) {

@@ -28,7 +28,7 @@ const MATRIX: Readonly<Record<string, readonly string[]>> = {
 
 /** What the design says of a cell: `C`, `H/O`, `?`; null for a topology that it does not know. */
 export function predicted(topology: string, policy: PolicyName): string | null {
-  return MATRIX[topology]?.[POLICY_NAMES.indexOf(policy)] ?? null;
+  return MATRIX[topology]?.[(POLICY_NAMES as readonly string[]).indexOf(policy)] ?? null;
 }
 
 /** True if the design allows a verdict in a cell. */

@@ -16,7 +16,9 @@ import { KernelError, type Plugin, type ReservePolicyFactory, type TaskContext }
 
 /** Names of the policies. */
 export const POLICY_NAMES = ['none', 'memalloc', 'limits', 'vmio', 'composed'] as const;
-export type PolicyName = (typeof POLICY_NAMES)[number];
+/** Beside those of the matrix: the form of memalloc of 2012, with marked sockets and throttled callers. */
+export const HALF_THROTTLE = 'memalloc+halfThrottle';
+export type PolicyName = (typeof POLICY_NAMES)[number] | typeof HALF_THROTTLE;
 
 /** One answer. */
 export interface LabPolicy {
@@ -46,6 +48,7 @@ const NO_CONDUCT = {
 const CONDUCT: Readonly<Record<PolicyName, Omit<LabPolicy, 'name'>>> = {
   none: { ...NO_CONDUCT, throttlesServers: true },
   memalloc: NO_CONDUCT,
+  [HALF_THROTTLE]: { ...NO_CONDUCT, marksSockets: true },
   limits: { ...NO_CONDUCT, seesServers: true },
   vmio: { ...NO_CONDUCT, marksSockets: true },
   composed: {
@@ -65,8 +68,8 @@ export function labPolicy(name: PolicyName): LabPolicy {
 
 /** A word that names a policy. @throws KernelError EINVAL naming the known ones. */
 export function policyNamed(word: string): PolicyName {
-  const name = POLICY_NAMES.find((known) => known === word);
-  if (name === undefined)
-    throw new KernelError('EINVAL', `there is no policy ${JSON.stringify(word)}; there are ${POLICY_NAMES.join(', ')}`);
+  const known = [...POLICY_NAMES, HALF_THROTTLE] as const;
+  const name = known.find((candidate) => candidate === word);
+  if (name === undefined) throw new KernelError('EINVAL', `there is no policy ${JSON.stringify(word)}; there are ${known.join(', ')}`);
   return name;
 }
