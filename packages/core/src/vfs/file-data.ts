@@ -177,7 +177,11 @@ export class FileData {
   /** Writes every dirty page of a filesystem. @returns 0 or the first error, failures of before that no opener was told among them; each file is tried. */
   *syncAll(task: TaskContext, superblock: Superblock): Steps<0 | NegErrno> {
     let first: NegErrno = 0;
-    for (const inode of [...superblock.inodes.values()]) if (inode.pages !== null) first ||= yield* settle(inode.pages.sync(task));
+    for (const { pages } of [...superblock.inodes.values()]) {
+      if (pages === null) continue;
+      const status = yield* settle(pages.sync(task, pages.errorCursor()));
+      first ||= status;
+    }
     return first;
   }
 
