@@ -4,7 +4,7 @@ import { describePacketTransport, emergencyRules, type PacketSizes, packetSizes,
 import { Depletion, type Scenario, type World } from '@tidemark/testkit';
 import { explore } from '@tidemark/testkit/host';
 import { describe, expect, it } from 'vitest';
-import { type Host, Lan } from './support.js';
+import { End, type Host, Lan } from './support.js';
 
 const command = 'npx vitest run packages/net/test/packet/emergency.test.ts';
 const IDLE_PORT = 9;
@@ -87,6 +87,33 @@ describe('without memory to spare', () => {
       expect(marked.nrQueued * PAGE_SIZE).toBe(backlog.boundBytes);
       expect(host.transport.counters.droppedBound).toBe(50 - marked.nrQueued);
       expect(host.kernel.memory.reserve.usageFrames).toBe(marked.nrQueued);
+      over(pressed);
+    }));
+
+  it('a marked listener takes connections, another does not', () =>
+    run('listeners', async (world) => {
+      const pressed = await press(world);
+      const { host, sender, depletion, send } = pressed;
+      depletion.release();
+      const slots = [await End.create(sender, 0, 1), await End.create(sender, 2, 3)];
+      const ends = [await End.create(host, 1, 0), await End.create(host, 3, 2)]; // their memory is there already
+      const listen = (n: number, memalloc: boolean) =>
+        host.transport.listen({ kind: 'tcp', host: 'host', port: 80 + n }, { maxConnections: 8, memalloc, accept: async () => ends[n] });
+      const listeners = [await listen(0, true), await listen(1, false)];
+      depletion.take();
+      await send(IDLE_PORT, NR_FOREIGN);
+      const connect = (n: number) =>
+        sender.transport.connect({ kind: 'tcp', host: 'host', port: 80 + n }, { slot: slots[n].slot, handler: slots[n], timeoutMs: 5_000 });
+      slots[0].onOpen(await connect(0));
+      await expect(connect(1)).rejects.toMatchObject({ code: 'ETIMEDOUT' });
+      slots[0].send(3_000);
+      await ends[0].until(({ nrReceived }) => nrReceived === 3_000);
+      depletion.release();
+      slots[0].socket?.closeWhenSent();
+      ends[0].socket?.closeWhenSent();
+      for (const end of [slots[0], ends[0]]) await end.until(({ isClosed }) => isClosed);
+      for (const end of [...slots, ...ends]) end.free();
+      for (const listener of listeners) await listener.close();
       over(pressed);
     }));
 

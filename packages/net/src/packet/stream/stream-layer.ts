@@ -117,8 +117,7 @@ export class StreamLayer implements ConnectionHost {
       this.#refuse(datagram.source, segment, lengthBytes);
       return;
     }
-    // A SYN in the reserve makes no connection: whether its socket is marked is not known yet. It will come again.
-    if (!this.#parts.passes(datagram.isFromReserve, false)) {
+    if (!this.#parts.passes(datagram.isFromReserve, this.#parts.rules.marks(listener.isMemalloc))) {
       this.#parts.drop(first, 'droppedForeign', `listener on port ${segment.destinationPort}`);
       return;
     }

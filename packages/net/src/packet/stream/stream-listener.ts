@@ -25,6 +25,11 @@ export class StreamListener implements Listener {
     private readonly onClosed: () => void,
   ) {}
 
+  /** True if what it accepts is part of somebody's writeout: then it may be asked in an emergency too. */
+  get isMemalloc(): boolean {
+    return this.options.memalloc ?? false;
+  }
+
   /** A connection is asked for. */
   heardSyn(peerAddress: Ipv4Address, segment: Segment): void {
     const { maxConnections } = this.options;
@@ -36,7 +41,7 @@ export class StreamListener implements Listener {
       return;
     }
     const { port } = this.address as SocketAddress & { kind: 'tcp' };
-    const connection = this.layer.create(peerAddress, segment.sourcePort, port, this.options.memalloc ?? false, 'accepting');
+    const connection = this.layer.create(peerAddress, segment.sourcePort, port, this.isMemalloc, 'accepting');
     if (connection === null) {
       this.layer.refuseSyn(peerAddress, segment);
       this.options.onRefused?.(new KernelError('EAGAIN', `${name}: the packet transport has all its connections`));
