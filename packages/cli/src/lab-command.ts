@@ -39,7 +39,7 @@ runs out of memory, 3 if it hangs. --matrix --json prints { cells: [{ topology, 
 seed?, cycle?, error?, transport, nodes: [{ name, kind }], eventsPeak }], scopes: [{ case, rule,
 verdict, predicted }], spaces: [{ space, answer, without, states, transitions, stuck,
 isExpected }] }; a single run { topology, policy, seed, verdict, error, cycle, nodes, events,
-elapsedMs, traceHash, timeline: [{ atMs, kernel, who, what, nrFree, count }], stall: [report of each machine] }.`;
+elapsedMs, traceHash, timeline: [{ atMs, untilMs, kernel, who, what, nrFree, count }], stall: [report of each machine] }.`;
 
 const LINE = 60;
 

@@ -7,6 +7,8 @@ import type { Note } from './models/lab-kernel.js';
 /** One line. */
 export interface TimelineEntry {
   readonly atMs: number;
+  /** The last time, if it happened more than once. */
+  readonly untilMs: number;
   readonly kernel: string;
   readonly who: string;
   readonly what: string;
@@ -25,9 +27,9 @@ export class Timeline {
   /** For `RunOptions.onNote`. */
   readonly note: Note = (atMs, kernel, who, what, nrFree) => {
     const last = this.#entries.at(-1);
-    if (last !== undefined && last.kernel === kernel && last.who === who && last.what === what && last.atMs === atMs) {
-      this.#entries[this.#entries.length - 1] = { ...last, nrFree, count: last.count + 1 };
-    } else if (this.#entries.length < ENTRIES_MAX) this.#entries.push({ atMs, kernel, who, what, nrFree, count: 1 });
+    if (last !== undefined && last.kernel === kernel && last.who === who && last.what === what) {
+      this.#entries[this.#entries.length - 1] = { ...last, untilMs: atMs, nrFree, count: last.count + 1 };
+    } else if (this.#entries.length < ENTRIES_MAX) this.#entries.push({ atMs, untilMs: atMs, kernel, who, what, nrFree, count: 1 });
     else this.nrDropped++;
   };
 
@@ -37,10 +39,10 @@ export class Timeline {
 
   /** As text: virtual milliseconds, free frames, who, what. */
   format(): string {
-    const lines = this.#entries.map(
-      ({ atMs, who, what, nrFree, count }) =>
-        `${atMs.toFixed(2).padStart(10)} ms ${String(nrFree).padStart(5)} free  ${who} ${what}${count > 1 ? `, ${count} times` : ''}`,
-    );
+    const lines = this.#entries.map(({ atMs, untilMs, who, what, nrFree, count }) => {
+      const until = untilMs > atMs ? `, the last at ${untilMs.toFixed(2)} ms` : '';
+      return `${atMs.toFixed(2).padStart(10)} ms ${String(nrFree).padStart(5)} free  ${who} ${what}${count > 1 ? `, ${count} times${until}` : ''}`;
+    });
     if (this.nrDropped > 0) lines.push(`… and ${this.nrDropped} more`);
     return lines.join('\n');
   }

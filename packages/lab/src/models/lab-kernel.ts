@@ -41,6 +41,8 @@ const DISK_PAGES = 4096;
 /** Called with what a part of the run did: for the timeline. */
 export type Note = (nowMs: number, kernel: string, who: string, what: string, nrFree: number) => void;
 
+const KSWAPD_DOES = { wake: 'wakes', nap: 'naps', sleep: 'sleeps', hopeless: 'gives up' } as const;
+
 /** Binds a policy's own factory, if it has one. */
 function reservePolicyPlugins({ reservePolicy }: LabPolicy): Plugin[] {
   if (reservePolicy === undefined) return [];
@@ -73,7 +75,22 @@ export class LabKernel {
       policy: policy.reservePolicy === undefined ? policy.name : undefined,
       plugins: [swap, ...(spec.plugins?.(machine) ?? []), ...(policy.plugins ?? []), ...reservePolicyPlugins(policy)],
     });
-    return new LabKernel(world, machine, kernel, policy, onNote);
+    const lab = new LabKernel(world, machine, kernel, policy, onNote);
+    if (onNote !== null) lab.#noteTraces();
+    return lab;
+  }
+
+  /** Has the real parts keep the diary, too. */
+  #noteTraces(): void {
+    const { trace } = this.kernel;
+    trace.on('kswapd', ({ state }) => this.note('kswapd', KSWAPD_DOES[state]));
+    trace.on('directReclaim', ({ task, nrReclaimed }) => this.note(task, `reclaims ${nrReclaimed} frames itself`));
+    trace.on('outOfMemory', ({ task }) => this.note(task, 'is told that there is no memory'));
+    trace.on('reconnect', ({ device, state }) => this.note(device, `has its connection ${state}`));
+    trace.on('packetEmergency', ({ state, reason }) => this.note('packet transport', `${state}s the emergency: ${reason}`));
+    trace.on('packetDrop', ({ why, holder }) =>
+      this.note('packet transport', `drops a packet: ${why}${holder === '' ? '' : ` (${holder})`}`),
+    );
   }
 
   /** Enters what a part does in the diary. */

@@ -81,6 +81,7 @@ export class ModelNode implements WriteoutNode, WaitParty {
    */
   async begin(caller: TaskContext): Promise<Unit> {
     const { units } = this.lab.kernel.reserves.accountOf(this);
+    if (units.nrFree === 0) this.lab.note(caller.name, `waits for a unit of ${this.name}`);
     const ticket = await units.begin(caller);
     if (typeof ticket === 'number') throw new KernelError(errnoName(ticket), `${caller.name} gets no unit of ${this.name}`);
     return this.#begun(ticket);
