@@ -22,11 +22,8 @@ import { createReadStream, createWriteStream } from './streams.js';
 import { TreeCalls } from './tree-calls.js';
 import { watch, watchEvents } from './watch.js';
 
-type Node = typeof import('node:fs');
-type NodePromises = typeof import('node:fs/promises');
-
 /** Calls with all three forms. */
-const EVERYWHERE = [
+export const PATH_CALLS = [
   'access',
   'appendFile',
   'chmod',
@@ -56,7 +53,7 @@ const EVERYWHERE = [
 ] as const;
 
 /** Calls on descriptors: callback and synchronous forms. */
-const ON_DESCRIPTORS = [
+export const DESCRIPTOR_CALLS = [
   'open',
   'close',
   'fchmod',
@@ -72,12 +69,23 @@ const ON_DESCRIPTORS = [
   'writev',
 ] as const;
 
-type Everywhere = (typeof EVERYWHERE)[number];
-type OnDescriptors = (typeof ON_DESCRIPTORS)[number];
-type More = 'exists' | 'existsSync' | 'opendir' | 'opendirSync' | 'createReadStream' | 'createWriteStream' | 'watch' | 'constants';
+/** Calls with a promise, a callback and a synchronous form. */
+export type PathCall = (typeof PATH_CALLS)[number];
+/** Calls with a callback and a synchronous form. */
+export type DescriptorCall = (typeof DESCRIPTOR_CALLS)[number];
+/** Calls of a form of their own. */
+export type OtherCall =
+  | 'exists'
+  | 'existsSync'
+  | 'opendir'
+  | 'opendirSync'
+  | 'createReadStream'
+  | 'createWriteStream'
+  | 'watch'
+  | 'constants';
 
 /** The promise form; Node's own types. */
-export type FsPromises = Pick<NodePromises, Everywhere | 'open' | 'opendir' | 'watch' | 'constants'> & {
+export type FsPromises = Pick<typeof import('node:fs/promises'), PathCall | 'open' | 'opendir' | 'watch' | 'constants'> & {
   glob(pattern: string | readonly string[], options?: GlobOptions): AsyncIterable<string>;
 };
 
@@ -89,7 +97,7 @@ export interface GlobOptions {
 }
 
 /** What `kernel.fs` has; Node's own types. */
-export type NodeFs = Pick<Node, Everywhere | OnDescriptors | `${Everywhere | OnDescriptors}Sync` | More> & {
+export type NodeFs = Pick<typeof import('node:fs'), PathCall | DescriptorCall | `${PathCall | DescriptorCall}Sync` | OtherCall> & {
   readonly promises: FsPromises;
   glob(pattern: string | readonly string[], callback: (error: Error | null, paths: string[]) => void): void;
   glob(pattern: string | readonly string[], options: GlobOptions, callback: (error: Error | null, paths: string[]) => void): void;
@@ -139,8 +147,8 @@ function faceFor(
   const find = (fd: unknown): OpenFile => descriptors.get(fd, 'read');
   const promises: Record<string, unknown> = { constants };
   const fs: Record<string, unknown> = { constants, promises, Stats, BigIntStats, Dirent, Dir, FileHandle };
-  for (const name of EVERYWHERE) promises[name] = async (...args: unknown[]) => soon(calls[name](callers.waiting, ...args));
-  for (const name of [...EVERYWHERE, ...ON_DESCRIPTORS]) {
+  for (const name of PATH_CALLS) promises[name] = async (...args: unknown[]) => soon(calls[name](callers.waiting, ...args));
+  for (const name of [...PATH_CALLS, ...DESCRIPTOR_CALLS]) {
     fs[`${name}Sync`] = (...args: unknown[]) => now(calls[name](callers.atOnce, ...args), name);
     fs[name] = (...args: unknown[]) => {
       const callback = toCallback(args[args.length - 1]);
