@@ -6,12 +6,11 @@
  *     npx vitest run --project mutants           takes guards out of the source one by one; tests must notice (test/mutants)
  */
 import { defineConfig } from 'vitest/config';
-import { mutantPlugin } from './test/mutants/plugin.js';
 
 const mutant = process.env.TIDEMARK_MUTANT;
 
 export default defineConfig({
-  plugins: mutant ? [mutantPlugin(mutant)] : [],
+  plugins: mutant ? [(await import('./test/mutants/plugin.js')).mutantPlugin(mutant)] : [],
   oxc: { decorator: { legacy: true } },
   ssr: { resolve: { conditions: ['@tidemark/source'] } }, // resolve.conditions has no effect on what Node loads
   test: {

@@ -51,20 +51,58 @@ export const RESERVE_MUTANTS: readonly Mutant[] = [
     test: [PLANNER_TEST, 'keeps A free above the accounts, for those who cannot wait'],
   },
   {
-    name: 'm4-one-unit-below-the-neighbour',
-    guard: 'below the limit of its upper neighbour a node runs one unit at a time (M4, rule 2)',
+    name: 'm4-one-unit-begins-below-the-neighbour',
+    guard: 'below the limit of its upper neighbour a node has one unit begun (M4, rule 2)',
     file: LIMITS,
     find: 'Number.POSITIVE_INFINITY : 1)',
     replace: 'Number.POSITIVE_INFINITY : 2)',
     test: [POLICY_TEST, 'runs one unit at a time below the limit of the upper neighbour, any number above'],
   },
   {
+    name: 'm4-one-unit-below-the-neighbour',
+    guard: 'below the limit of its upper neighbour frames go to one unit of a node (M4, rule 2)',
+    file: LIMITS,
+    find: 'ticket !== null && ticket.reservedFrames !== account.reservedFrames',
+    replace: 'false',
+    test: [
+      POLICY_TEST,
+      'gives frames below the limit of the upper neighbour to one unit at a time, until it has given all of them back; above to any',
+    ],
+  },
+  {
+    name: 'm4-gap-from-the-limit-on',
+    guard: 'the gap begins at the limit of the upper neighbour (M4, rule 2)',
+    file: LIMITS,
+    find: 'nrFree <= this.floorOfLevel(account.level + 1)',
+    replace: 'nrFree < this.floorOfLevel(account.level + 1)',
+    test: [
+      POLICY_TEST,
+      'gives frames below the limit of the upper neighbour to one unit at a time, until it has given all of them back; above to any',
+    ],
+  },
+  {
+    name: 'm4-the-gap-goes-on',
+    guard: 'the unit that has the gap does not wait behind one that waits for it (M4, rule 2)',
+    file: HAND_OFF,
+    find: 'return this.#giver.mayTake(task, gfp) ? this.#giver.takeFree(task, gfp) : null;',
+    replace: 'return task === this.#firstInAccounts()?.oldest && this.#giver.mayTake(task, gfp) ? this.#giver.takeFree(task, gfp) : null;',
+    test: [POLICY_TEST, 'serves the unit that has the gap before one that waits for it, however long'],
+  },
+  {
+    name: 'm4-exchange-wakes',
+    guard: 'who waits for the gap is woken when a frame of it is exchanged (M4, rule 2)',
+    file: ALLOCATOR,
+    find: 'if (this.#nrWaiting > 0) this.#noteFreed(); // nothing was freed',
+    replace: '// nothing was freed',
+    test: [POLICY_TEST, 'has who waits for the gap go on when a unit leaves its frame as cache'],
+  },
+  {
     name: 'm5-free-then-uncharge',
     guard: 'a frame is free before its account is credited (M5, trap 7)',
     file: ALLOCATOR,
     find: `    this.#buddy.freeOne(pfn);
-    if ((wasFlags & PG.COUNTED) !== 0) this.#uncount(pfn, (wasFlags & PG.CHARGED) !== 0);`,
-    replace: `    if ((wasFlags & PG.COUNTED) !== 0) this.#uncount(pfn, (wasFlags & PG.CHARGED) !== 0);
+    if ((wasFlags & PG.COUNTED) !== 0) this.#uncount(pfn, wasFlags);`,
+    replace: `    if ((wasFlags & PG.COUNTED) !== 0) this.#uncount(pfn, wasFlags);
     this.#buddy.freeOne(pfn);`,
     test: [MM_TEST, 'has the frame back before the account is credited, and serves who waits for room after both'],
   },

@@ -253,6 +253,67 @@ describe('limits (M4)', () => {
     expect(units.tryBegin(task)).not.toBe(null);
   });
 
+  /** Two nodes with limits of 60 and 0, two units of the lower one, and free memory at the limit of the upper one. */
+  async function atTheGap() {
+    const memory = memoryUnder(limitsPolicyByHand([0, 60, 120]));
+    const planner = await admitChain(memory, node('top', 60), node('bottom', 60));
+    const [top, bottom] = planner.graph.nodes;
+    const { units } = planner.accountOf(bottom);
+    const [first, second] = [units.tryBegin(task), units.tryBegin(task)].map((ticket) => task.withTicket(ticket));
+    const upper = task.within(top);
+    const ordinary = [...drain(memory, task), ...drain(memory, upper)];
+    expect(memory.allocator.nrFree).toBe(60);
+    return { memory, allocator: memory.allocator, upper, first, second, ordinary };
+  }
+
+  it('gives frames below the limit of the upper neighbour to one unit at a time, until it has given all of them back; above to any', async () => {
+    const { memory, allocator, upper, first, second, ordinary } = await atTheGap();
+    const gap = [1, 2, 3].map(() => allocator.allocPage(first, FLAGS));
+    expect(gap.every((pfn) => pfn >= 0 && (memory.frames.flags[pfn] & PG.RESERVE) !== 0)).toBe(true);
+    expect(allocator.allocPage(second, FLAGS)).toBe(NONE);
+    for (const pfn of ordinary.splice(0, 5)) allocator.freePage(pfn);
+    const above = [second, first].map((by) => allocator.allocPage(by, FLAGS)); // free was 62 and 61
+    expect(above.every((pfn) => pfn >= 0 && (memory.frames.flags[pfn] & PG.RESERVE) === 0)).toBe(true);
+    for (const pfn of gap) {
+      expect(allocator.allocPage(second, FLAGS)).toBe(NONE);
+      allocator.freePage(pfn);
+      drain(memory, upper); // back to its limit
+    }
+    expect(allocator.allocPage(second, FLAGS)).toBeGreaterThanOrEqual(0);
+    expect(allocator.allocPage(first, FLAGS)).toBe(NONE);
+  });
+
+  it('serves the unit that has the gap before one that waits for it, however long', async () => {
+    const { memory, allocator, first, second } = await atTheGap();
+    const gap = drain(memory, first);
+    expect(gap).toHaveLength(60);
+    const order: string[] = [];
+    void Promise.resolve(allocator.allocPageSlow(second, FLAGS)).then(() => order.push('second'));
+    void Promise.resolve(allocator.allocPageSlow(first, FLAGS)).then((pfn) => {
+      order.push('first');
+      gap.push(pfn);
+    });
+    allocator.freePage(gap.pop() as number);
+    await settle();
+    expect(order).toEqual(['first']);
+    for (const pfn of gap) allocator.freePage(pfn);
+    await settle();
+    expect([order, allocator.nrFree]).toEqual([['first', 'second'], 59]);
+  });
+
+  it('has who waits for the gap go on when a unit leaves its frame as cache', async () => {
+    const { memory, allocator, first, second } = await atTheGap();
+    const kept = allocator.allocPage(first, FLAGS);
+    let got = NONE;
+    void Promise.resolve(allocator.allocPageSlow(second, FLAGS)).then((pfn) => {
+      got = pfn;
+    });
+    expect(allocator.exchange(kept)).toBe(true);
+    await settle();
+    expect(got).toBeGreaterThanOrEqual(0);
+    expect(memory.frames.flags[kept] & (PG.COUNTED | PG.RESERVE)).toBe(0);
+  });
+
   it('has a task wait for its own floor, the lowest level first', async () => {
     const memory = memoryUnder(limitsPolicyByHand([0, 60, 120]));
     const planner = await admitChain(memory, node('top', 60), node('bottom', 60));

@@ -14,7 +14,7 @@ const NODES = [
 const HELD_MAX = 60;
 
 type Operation =
-  | { readonly kind: 'take'; readonly node: number }
+  | { readonly kind: 'take'; readonly node: number; readonly which: number }
   | { readonly kind: 'begin'; readonly node: number }
   | { readonly kind: 'end'; readonly node: number }
   | { readonly kind: 'ordinary' }
@@ -22,7 +22,7 @@ type Operation =
   | { readonly kind: 'free'; readonly which: number };
 
 const anyOperation: fc.Arbitrary<Operation> = fc.oneof(
-  { weight: 5, arbitrary: fc.record({ kind: fc.constant('take'), node: fc.nat({ max: 1 }) }) },
+  { weight: 5, arbitrary: fc.record({ kind: fc.constant('take'), node: fc.nat({ max: 1 }), which: fc.nat() }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom('begin', 'end'), node: fc.nat({ max: 1 }) }) },
   { weight: 5, arbitrary: fc.record({ kind: fc.constantFrom('ordinary', 'atomic') }) },
   { weight: 3, arbitrary: fc.record({ kind: fc.constant('free'), which: fc.nat() }) },
@@ -34,6 +34,12 @@ interface Held {
   readonly cell: number;
   /** −1: nobody's unit. */
   readonly node: number;
+  readonly unit: WriteoutTicket | null;
+}
+
+function sourceOf(flags: number): Source {
+  if ((flags & PG.CHARGED) !== 0) return Source.ACCOUNT;
+  return (flags & PG.RESERVE) === 0 ? Source.FREE : Source.RESERVE;
 }
 
 describe('the memory of a model', () => {
@@ -43,7 +49,7 @@ describe('the memory of a model', () => {
       fc.property(fc.array(anyOperation, { minLength: 20, maxLength: 120 }), (operations) => {
         const policy = reservePolicyNamed(name);
         const model = new SearchModel('memory', { pages: 16, tasks: 1, layers: 2, needFrames: 2 });
-        const modelled = new ModelMemory(model, { nrFrames: NR_FRAMES, minFrames: MIN_FRAMES, nodes: NODES, answer: { policy } });
+        const modelled = new ModelMemory(model, { nrFrames: NR_FRAMES, minFrames: MIN_FRAMES, nodes: NODES, policy });
         const cells = Array.from({ length: HELD_MAX }, (_, i) => model.cell(`held${i}`, SOURCE_MAX));
         const state = model.initialState();
         state[modelled.free] += 3;
@@ -64,19 +70,19 @@ describe('the memory of a model', () => {
 
         const held: Held[] = [];
         const units: WriteoutTicket[][] = [[], []];
-        const take = (task: TaskContext, gfp: number, expected: Source, node: number): void => {
+        const cellsUnder = (unit: WriteoutTicket | null): number[] => held.filter((frame) => frame.unit === unit).map(({ cell }) => cell);
+        const take = (task: TaskContext, gfp: number, expected: Source, node: number, unit: WriteoutTicket | null): void => {
           const pfn = real.allocator.allocPage(task, gfp);
-          const isCharged = pfn >= 0 && (real.frames.flags[pfn] & PG.RESERVE) !== 0 && node >= 0 && accounts[node].limitFrames > 0;
-          expect(pfn < 0 ? Source.NONE : isCharged ? Source.ACCOUNT : Source.FREE).toBe(expected);
+          expect(pfn < 0 ? Source.NONE : sourceOf(real.frames.flags[pfn])).toBe(expected);
           answers.add(`${node}: ${expected}`);
           if (pfn < 0) return;
           const cell = cells.find((candidate) => state[candidate] === Source.NONE) as number;
-          if (node >= 0) modelled.take(state, modelled.nodes[node], [], cell);
+          if (node >= 0) modelled.take(state, modelled.nodes[node], cellsUnder(unit), cell);
           else {
             state[cell] = Source.FREE;
             state[modelled.free]--;
           }
-          held.push({ pfn, cell, node });
+          held.push({ pfn, cell, node, unit });
         };
         const free = (which: number): void => {
           const [frame] = held.length === 0 ? [] : held.splice(which % held.length, 1);
@@ -93,27 +99,32 @@ describe('the memory of a model', () => {
           state[modelNode.out]++;
         };
         const end = (node: number): void => {
-          if (units[node].length === 0 || (units[node].at(-1) as WriteoutTicket).held > 0) return;
-          units[node].pop()?.end();
+          const [idle] = units[node].filter((unit) => unit.held === 0);
+          if (idle === undefined) return;
+          units[node].splice(units[node].indexOf(idle), 1);
+          idle.end();
           state[modelled.nodes[node].out]--;
         };
-        const takeForUnit = (node: number): void => {
-          const ticket = units[node].at(-1);
-          if (ticket === undefined) return;
+        const takeForUnit = (node: number, which: number): void => {
+          if (units[node].length === 0) return;
+          const ticket = units[node][which % units[node].length];
           const task = TaskContext.root(NODES[node].name).withTicket(ticket);
-          const expected = modelled.sourceFor(state, modelled.nodes[node], []);
-          take(NODES[node].isReclaim ? task.asReclaimer() : task, Gfp.TRANSIENT, expected, node);
+          const expected = modelled.sourceFor(state, modelled.nodes[node], cellsUnder(ticket));
+          take(NODES[node].isReclaim ? task.asReclaimer() : task, Gfp.TRANSIENT, expected, node, ticket);
         };
         const takeAsAnybody = (gfp: number): void =>
-          take(anybody, gfp, modelled.mayTakeOrdinary(state, gfp) ? Source.FREE : Source.NONE, -1);
+          take(anybody, gfp, modelled.mayTakeOrdinary(state, gfp) ? Source.FREE : Source.NONE, -1, null);
         for (const operation of operations) {
           if (operation.kind === 'free') free(operation.which);
           else if (operation.kind === 'begin') begin(operation.node);
           else if (operation.kind === 'end') end(operation.node);
-          else if (operation.kind === 'take') takeForUnit(operation.node);
+          else if (operation.kind === 'take') takeForUnit(operation.node, operation.which);
           else takeAsAnybody(operation.kind === 'atomic' ? Gfp.TRANSIENT | Gfp.ATOMIC : Gfp.FILE);
           expect(real.allocator.nrFree).toBe(state[modelled.free]);
-          for (const [node, account] of accounts.entries()) expect(account.usageFrames).toBe(state[modelled.nodes[node].usage]);
+          for (const [node, account] of accounts.entries()) {
+            expect(account.usageFrames).toBe(state[modelled.nodes[node].usage]);
+            if (account.limitFrames === 0) expect(account.reservedFrames).toBe(state[modelled.nodes[node].reserved]);
+          }
           expect(real.reserve.emergencyFrames).toBe(modelled.emergencyOf(state));
         }
       }),
@@ -121,5 +132,6 @@ describe('the memory of a model', () => {
     );
     for (const seen of ['-1: 0', '-1: 1', '0: 1']) expect(answers).toContain(seen); // the property has something to say
     if (name === 'composed') for (const seen of ['0: 0', '0: 2', '1: 2']) expect(answers).toContain(seen);
+    if (name === 'limits') for (const seen of ['0: 0', '0: 3', '1: 0', '1: 3']) expect(answers).toContain(seen);
   });
 });

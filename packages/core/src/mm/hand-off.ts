@@ -7,7 +7,8 @@
  *     4. room that came back to an account serves the oldest of those who still wait in it, out of the band
  *
  * and only as long as what stays free is at least the floor of the waiter whose turn it is. If it is not, the frame stays free, and nobody
- * else is tried in its place. A waiter's frame is taken, charged and counted before it is woken, so that nobody can steal it in between.
+ * else is tried in its place. In an account it is the turn of the oldest whose floor allows it: they have one floor, but under `limits`,
+ * where the unit that has the gap must not wait behind one that waits for the gap. A waiter's frame is taken, charged and counted before it is woken, so that nobody can steal it in between.
  *
  * A wait in an account says what is wanted and when it came: want = arrival × 256 + gfp.
  */
@@ -87,13 +88,16 @@ export class HandOff {
 
   /** Free memory has risen, or a floor has come down. */
   serve(): void {
-    for (let room = this.#firstInAccounts(); room !== null; room = this.#firstInAccounts()) {
-      if (!this.#serveOldest(room, room.oldestWant % GFP_END)) return;
-    }
+    for (let room = this.#firstInAccounts(); room !== null; room = this.#firstInAccounts()) if (!room.offer(this.#giveInAccount)) return;
     for (const queue of [this.#ordinary, this.#growing]) {
       while (queue.nrWaiters > 0) if (!this.#serveOldest(queue, queue.oldestWant)) return;
     }
   }
+
+  readonly #giveInAccount = (task: TaskContext, want: number): Pfn | null => {
+    const gfp = want % GFP_END;
+    return this.#giver.mayTake(task, gfp) ? this.#giver.takeFree(task, gfp) : null;
+  };
 
   #serveOldest(queue: WaitQueue, gfp: number): boolean {
     const task = queue.oldest as TaskContext;

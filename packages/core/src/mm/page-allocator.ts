@@ -177,13 +177,8 @@ export class PageAllocator implements FrameGiver {
 
   /** Free memory is at `low` or below: the policy decides. */
   #allocLow(task: TaskContext, gfp: number): Pfn {
+    if (this.mayTake(task, gfp)) return this.#takeChecked(task, gfp);
     const { policy } = this.reserve;
-    const { nrFree } = this.#buddy;
-    if (this.mayTake(task, gfp)) {
-      const pfn = this.#takeChecked(task, gfp);
-      if (policy.isTagged(task, gfp, nrFree)) this.frames.flags[pfn] |= PG.RESERVE;
-      return pfn;
-    }
     if (policy.onNo(task, gfp) === OnNo.ACCOUNT) return this.#allocFromAccount(task, gfp);
     if (task.isReclaimer) this.#checkWriteout(task, gfp);
     return NONE;
@@ -299,7 +294,7 @@ export class PageAllocator implements FrameGiver {
     frameClass[pfn] = FrameClass.FREE;
     flags[pfn] = 0;
     this.#buddy.freeOne(pfn);
-    if ((wasFlags & PG.COUNTED) !== 0) this.#uncount(pfn, (wasFlags & PG.CHARGED) !== 0);
+    if ((wasFlags & PG.COUNTED) !== 0) this.#uncount(pfn, wasFlags);
     if (this.#nrWaiting > 0) this.#noteFreed();
   }
 
@@ -338,11 +333,12 @@ export class PageAllocator implements FrameGiver {
    */
   exchange(pfn: Pfn): boolean {
     const { flags } = this.frames;
-    const isCharged = (flags[pfn] & PG.CHARGED) !== 0;
+    const wasFlags = flags[pfn];
+    const isCharged = (wasFlags & PG.CHARGED) !== 0;
     if (isCharged && this.#buddy.nrFree <= this.#min) return false;
-    const isCounted = (flags[pfn] & PG.COUNTED) !== 0;
     flags[pfn] &= ~(PG.COUNTED | PG.CHARGED | PG.RESERVE);
-    if (isCounted) this.#uncount(pfn, isCharged);
+    if ((wasFlags & PG.COUNTED) !== 0) this.#uncount(pfn, wasFlags);
+    if (this.#nrWaiting > 0) this.#noteFreed(); // nothing was freed, but a floor may be lower now (`limits`)
     return true;
   }
 
@@ -356,9 +352,9 @@ export class PageAllocator implements FrameGiver {
       this.exchange(pfn);
       return null;
     }
-    ticket.account.shared.addFrames(1);
+    ticket.account.shared.addFrames(1, 1);
     this.#heldUnder.set(pfn, ticket.account.shared);
-    ticket.addFrames(-1);
+    ticket.addFrames(-1, -1);
     return ticket.account;
   }
 
@@ -393,9 +389,12 @@ export class PageAllocator implements FrameGiver {
   }
 
   takeFree(task: TaskContext, gfp: number): Pfn {
+    const { nrFree } = this.#buddy;
     const pfn = this.#take(gfp);
     const ticket = ticketOf(task);
-    if (ticket !== null) this.#count(pfn, ticket, PG.COUNTED);
+    const tag = nrFree <= this.#low && this.reserve.policy.isTagged(task, gfp, nrFree) ? PG.RESERVE : 0;
+    if (ticket !== null) this.#count(pfn, ticket, PG.COUNTED | tag);
+    else this.frames.flags[pfn] |= tag;
     return pfn;
   }
 
@@ -410,14 +409,14 @@ export class PageAllocator implements FrameGiver {
   #count(pfn: Pfn, ticket: WriteoutTicket, flags: number): void {
     this.frames.flags[pfn] |= flags;
     this.#heldUnder.set(pfn, ticket);
-    ticket.addFrames(1);
+    ticket.addFrames(1, (flags & PG.RESERVE) === 0 ? 0 : 1);
   }
 
-  #uncount(pfn: Pfn, isCharged: boolean): void {
+  #uncount(pfn: Pfn, wasFlags: number): void {
     const ticket = this.#heldUnder.get(pfn) as WriteoutTicket;
     this.#heldUnder.delete(pfn);
-    ticket.addFrames(-1);
-    if (isCharged) ticket.account.uncharge(1);
+    ticket.addFrames(-1, (wasFlags & PG.RESERVE) === 0 ? 0 : -1);
+    if ((wasFlags & PG.CHARGED) !== 0) ticket.account.uncharge(1);
   }
 
   #noteHandedOut(frameClass: number, nrFrames: number): void {

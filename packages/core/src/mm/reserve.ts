@@ -51,6 +51,8 @@ export class ReserveAccount {
   readonly room: WaitQueue;
   /** Frames held under its tickets now, whatever memory they came from. */
   heldFrames = 0;
+  /** Of those, the frames that only a right to the reserve got (`PG.RESERVE`). */
+  reservedFrames = 0;
   /** Times a task waited for room. */
   nrWaits = 0;
   /** Frames and objects taken beyond the need of a unit. */

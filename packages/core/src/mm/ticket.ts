@@ -20,6 +20,7 @@ export class WriteoutTicket implements TicketLike {
   /** For the pool: the next ticket that is not out. */
   next: WriteoutTicket | null = null;
   #nrFrames = 0;
+  #nrReserved = 0;
   #objectBytes = 0;
   #isOver = true;
 
@@ -38,6 +39,11 @@ export class WriteoutTicket implements TicketLike {
   /** Frames it holds now, whatever their source; objects of slab caches by their bytes, rounded up. */
   get held(): number {
     return this.#nrFrames + ((this.#objectBytes + PAGE_SIZE - 1) >>> PAGE_SHIFT);
+  }
+
+  /** Of the frames it holds, those that only a right to the reserve got (`PG.RESERVE`). */
+  get reservedFrames(): number {
+    return this.#nrReserved;
   }
 
   /** True between `begin` and `end`. */
@@ -76,10 +82,12 @@ export class WriteoutTicket implements TicketLike {
     account.tree.violations.report('overspent', account.name, `a unit of ${account.name} holds ${wanted} frames; ${need} were declared`);
   }
 
-  /** For mm: frames come (positive) or go. */
-  addFrames(nrFrames: number): void {
+  /** For mm: frames come (positive) or go, and so many of them are of the reserve. */
+  addFrames(nrFrames: number, nrReserved: number): void {
     this.#nrFrames += nrFrames;
+    this.#nrReserved += nrReserved;
     this.account.heldFrames += nrFrames;
+    this.account.reservedFrames += nrReserved;
     if (nrFrames < 0) this.#lessHeld();
   }
 

@@ -100,11 +100,6 @@ export class UnitPool {
   ended(ticket: WriteoutTicket): void {
     this.#put(ticket);
     this.#nrOut--;
-    this.wakeWaiters();
-  }
-
-  /** Begins the units of waiters, oldest first, as far as the policy lets them. */
-  wakeWaiters(): void {
     while (this.#queue.nrWaiters > 0 && this.#nrOut < this.#most()) {
       this.#nrOut++;
       this.#queue.wakeOne();

@@ -86,10 +86,29 @@ export class WaitQueue {
       this.#waiters.splice(0, this.#head);
       this.#head = 0;
     }
-    if (waiter.record !== null) waiter.task.waits?.leave(waiter.record);
-    if (waiter.onAbort !== null) waiter.task.signal?.removeEventListener('abort', waiter.onAbort);
-    waiter.resolve(value);
+    this.#wake(waiter, value);
     return true;
+  }
+
+  #wake({ task, record, onAbort, resolve }: Waiter, value: number): void {
+    if (record !== null) task.waits?.leave(record);
+    if (onAbort !== null) task.signal?.removeEventListener('abort', onAbort);
+    resolve(value);
+  }
+
+  /**
+   * Offers something to those who wait, oldest first, until one takes it.
+   * @param offer gives the value to wake this one with, or null to go on to the next.
+   * @returns false if nobody takes it.
+   */
+  offer(offer: (task: TaskContext, want: number) => number | null): boolean {
+    for (let at = this.#head; at < this.#waiters.length; at++) {
+      const value = offer(this.#waiters[at].task, this.#waiters[at].want);
+      if (value === null) continue;
+      this.#wake(this.#waiters.splice(at, 1)[0], value);
+      return true;
+    }
+    return false;
   }
 
   /** Wakes everyone who waits now. */

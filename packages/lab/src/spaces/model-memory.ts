@@ -148,8 +148,7 @@ export class ModelMemory implements PolicyMemory {
     this.#look(s);
     let own = 0;
     for (const cell of held) if (s[cell] === Source.RESERVE) own++;
-    showReserved(node.ticket, own);
-    showReserved(node.account.shared, s[node.reserved] - own);
+    this.#showReserved(node, own, s[node.reserved] - own);
     if (s[this.free] > this.policy.floorOf(node.task, Gfp.TRANSIENT))
       return this.policy.isTagged(node.task, Gfp.TRANSIENT, s[this.free]) ? Source.RESERVE : Source.FREE;
     return this.policy.onNo(node.task, Gfp.TRANSIENT) === OnNo.ACCOUNT && s[node.usage] < node.account.limitFrames
@@ -192,9 +191,10 @@ export class ModelMemory implements PolicyMemory {
     return s[node.out] < this.policy.unitsOf(node.account);
   }
 
-  /** What a unit of `node` waits for that gets no frame. */
+  /** What a unit of `node` waits for that gets no frame: by the floor of its node, whoever has the gap. */
   waitedForBy(s: State, node: MemoryNode): string {
     this.#look(s);
+    this.#showReserved(node, s[node.reserved], 0);
     if (this.policy.onNo(node.task, Gfp.TRANSIENT) === OnNo.ACCOUNT) return `account: ${node.name}`;
     return this.floorName(this.policy.floorOf(node.task, Gfp.TRANSIENT));
   }
@@ -212,10 +212,12 @@ export class ModelMemory implements PolicyMemory {
       else if (change < 0) account.uncharge(-change);
     }
   }
-}
 
-/** Shows a policy how many frames of the reserve a ticket holds. */
-function showReserved(ticket: WriteoutTicket, nrFrames: number): void {
-  const change = nrFrames - ticket.reservedFrames;
-  if (change !== 0) ticket.addFrames(change, change);
+  /** Shows core how many frames of the reserve the unit that is asked about holds, and the others of its node. */
+  #showReserved({ ticket, account }: MemoryNode, ownFrames: number, otherFrames: number): void {
+    const own = ownFrames - ticket.reservedFrames;
+    if (own !== 0) ticket.addFrames(own, own);
+    const others = otherFrames - account.shared.reservedFrames;
+    if (others !== 0) account.shared.addFrames(others, others);
+  }
 }

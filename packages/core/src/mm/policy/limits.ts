@@ -7,6 +7,14 @@
  *     (1)  l(i) − l(i+1) ≥ need(P(i+1)) on every edge
  *     (2)  below l(i−1), the limit of its upper neighbour, P(i) runs one unit at a time
  *
+ * The design page asks (2) when a unit begins, as the proposal did. That is needed and not enough: two units that began above l(i−1) may
+ * each take a frame of the gap below it and want one more, and the exhaustive search finds them stuck (`lab`, the three spaces). So it is
+ * asked for every frame, too: **once free memory is at l(i−1), frames go to one unit of P(i) only, until that unit has given back all that
+ * it took below**. Every other unit of it stops at l(i−1), as its upper neighbour does; what has no ticket is no unit, and stops at its own
+ * floor. A frame that was taken below is tagged, so whose the gap is needs no record of its own: it is the unit's that holds all tagged
+ * frames of its node. Asked of frames alone it would do for the search, and hang whoever waits with several units for one answer: it begins
+ * them all, and the last of them waits for the gap of the first.
+ *
  * With several nodes on a level the gap is the sum of their needs, one unit each. From below:
  *
  *     floor(0) = A      floor(k + 1) = floor(k) + Σ need of the nodes on level k      min ≥ floor(highest + 1)
@@ -81,7 +89,16 @@ class Limits {
   floorOf(task: TaskContext, gfp: number): number {
     if ((gfp & Gfp.ATOMIC) !== 0) return 0;
     const account = this.accountOf(task);
-    return account === null || (gfp & Gfp.NO_RESERVE) !== 0 ? this.#memory.min : this.floorOfLevel(account.level);
+    if (account === null || (gfp & Gfp.NO_RESERVE) !== 0) return this.#memory.min;
+    const ticket = ticketOf(task);
+    const isGapOfAnother = ticket !== null && ticket.reservedFrames !== account.reservedFrames; // rule (2)
+    return this.floorOfLevel(isGapOfAnother ? account.level + 1 : account.level);
+  }
+
+  /** A unit takes a frame of the gap between its limit and its upper neighbour's. */
+  isOfGap(task: TaskContext, gfp: number, nrFree: number): boolean {
+    const account = ticketOf(task)?.account;
+    return account !== undefined && (gfp & Gfp.ATOMIC) === 0 && nrFree <= this.floorOfLevel(account.level + 1);
   }
 
   policy(): ReservePolicy {
@@ -99,7 +116,7 @@ class Limits {
       floorOf: (task, gfp) => this.floorOf(task, gfp),
       onNo: (task) => (this.accountOf(task) !== null ? OnNo.WAIT : task.isReclaimer ? OnNo.FAIL : OnNo.RECLAIM),
       accountOf: (task) => this.accountOf(task),
-      isTagged: () => false,
+      isTagged: (task, gfp, nrFree) => this.isOfGap(task, gfp, nrFree),
       unitsOf: ({ level }) => (memory.nrFree > this.floorOfLevel(level + 1) ? Number.POSITIVE_INFINITY : 1), // rule (2)
     };
   }
