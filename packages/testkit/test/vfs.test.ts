@@ -382,6 +382,25 @@ describe('mounts', () => {
     expect(fs.readdirSync('/')).toEqual([]);
   });
 
+  test('several at once, on and off, end as one after the other would', async () => {
+    const { plugin } = lateFileSystem();
+    const kernel = await boot({ plugins: [plugin] });
+    await Promise.all([1, 2, 3].map(() => kernel.mount('late:1MiB', '/x')));
+    expect(kernel.vfs.mounts.list()).toHaveLength(3);
+    const names = await Promise.all(
+      [1, 2, 3, 4].map(() =>
+        kernel.unmount('/x').then(
+          () => 'off',
+          (error: KernelError) => error.code,
+        ),
+      ),
+    );
+    expect(names.filter((name) => name === 'off').length + kernel.vfs.mounts.list().length).toBe(3);
+    expect(names.every((name) => name === 'off' || name === 'EBUSY' || name === 'EINVAL')).toBe(true);
+    while (kernel.vfs.mounts.list().length > 0) await kernel.unmount('/x');
+    expect(await kernel.fs.promises.readdir('/')).toEqual(['x']);
+  });
+
   test('what cannot be mounted leaves nothing behind', async () => {
     const kernel = await boot();
     await expect(kernel.mount('nofs:x', '/')).rejects.toMatchObject({ code: 'ENODEV' });

@@ -28,7 +28,7 @@ import { checkSuperblockOps } from './operations.js';
 import { rootFileSystem } from './root-file-system.js';
 import { run, settle, type Steps } from './steps.js';
 import { Superblock } from './superblock.js';
-import type { Caller, PathWalk } from './walk.js';
+import { type Caller, mountedOn, type PathWalk } from './walk.js';
 
 /** Most mounts of a kernel. */
 const MOUNTS_MAX = 4096;
@@ -47,6 +47,7 @@ interface Mount {
   readonly info: MountInfo;
   readonly superblock: Superblock;
   readonly ops: SuperblockOps;
+  isUnmounting: boolean;
 }
 
 /** What mounting works with. */
@@ -118,13 +119,14 @@ export class Mounts {
         inodes.forgetAll(superblock.inodes);
       });
       if (!root.isDirectory) throw new KernelError('EUCLEAN', `the root of ${source} is no directory`);
-      const mountpoint = await run(this.#mountpoint(at));
-      if (typeof mountpoint === 'number') throw errorFrom(mountpoint, `mount ${source} on ${at}`);
+      const found = await run(this.#mountpoint(at));
+      if (typeof found === 'number') throw errorFrom(found, `mount ${source} on ${at}`);
+      const mountpoint = mountedOn(found); // somebody may have mounted there meanwhile
       superblock.root = root;
       superblock.mountpoint = mountpoint;
       mountpoint.mountedRoot = root;
       const info = { source, at, name: ops.name, fsid: superblock.fsid, readOnly: superblock.readOnly };
-      this.#mounts.push({ info, superblock, ops });
+      this.#mounts.push({ info, superblock, ops, isUnmounting: false });
       this.#findRoot();
       return info;
     } catch (error) {
@@ -177,7 +179,17 @@ export class Mounts {
     const mount = this.#mounts.find(({ superblock }) => superblock.root === inode);
     inode.superblock.put(inode);
     if (mount === undefined) throw new KernelError('EINVAL', `unmount ${at}: nothing is mounted there`);
-    await (force ? this.#force(mount) : this.#unmount(mount));
+    if (mount.isUnmounting) throw new KernelError('EBUSY', `unmount ${at}: it is being unmounted`);
+    await this.#end(mount, force);
+  }
+
+  async #end(mount: Mount, force: boolean): Promise<void> {
+    mount.isUnmounting = true;
+    try {
+      await (force ? this.#force(mount) : this.#unmount(mount));
+    } finally {
+      mount.isUnmounting = false;
+    }
   }
 
   async #unmount(mount: Mount): Promise<void> {
@@ -274,7 +286,7 @@ export class Mounts {
     const problems: string[] = [];
     for (let mount = this.#mounts.at(-1); mount !== undefined; mount = this.#mounts.at(-1)) {
       try {
-        await this.#unmount(mount);
+        await this.#end(mount, false);
       } catch (error) {
         problems.push(error instanceof Error ? error.message : errnoName(-Errno.EIO));
         if (this.#mounts.includes(mount)) await this.#force(mount);

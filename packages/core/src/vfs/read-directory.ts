@@ -4,6 +4,7 @@ import type { TaskContext } from '../task/task-context.js';
 import type { DirectorySink } from './file-system.js';
 import type { Inode } from './inode.js';
 import { type Steps, settle } from './steps.js';
+import { patientOf } from './superblock.js';
 
 /** One entry; `.` and `..` are not among them. */
 export interface DirectoryEntry {
@@ -39,7 +40,7 @@ export function* readDirectory(task: TaskContext, dir: Inode, cookie: number, nr
   const locked = yield* settle(dir.lock.shared(task));
   if (locked < 0) return locked;
   const batch = new Batch(Math.min(Math.max(nrMost, 1), BATCH_MAX));
-  const status = dir.isDead ? 0 : yield* settle(dir.superblock.ops.readDirectory(task, dir, cookie, batch));
+  const status = dir.isDead ? 0 : yield* settle(dir.superblock.ops.readDirectory(patientOf(task), dir, cookie, batch));
   dir.lock.unlockShared();
   return status < 0 ? status : batch.entries;
 }

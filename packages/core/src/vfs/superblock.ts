@@ -20,6 +20,19 @@ import { InodeLock } from './inode-lock.js';
 import { goneOperations, Operations } from './operations.js';
 import { type Steps, settle } from './steps.js';
 
+/** The wait of one who read for several ended early; the others read again. */
+function isInterruption(status: NegErrno): boolean {
+  return status === -Errno.EINTR || status === -Errno.EAGAIN || status === -Errno.ECANCELED;
+}
+
+/**
+ * The task that fetches something for one who may not wait: it goes on when he has left with EAGAIN, so that a later call finds it. Others
+ * fetch as they are.
+ */
+export function patientOf(task: TaskContext): TaskContext {
+  return task.checkSignal() === -Errno.EAGAIN ? task.withSignal(null) : task;
+}
+
 export class Superblock {
   readonly name: string;
   readonly fsid: number;
@@ -105,7 +118,7 @@ export class Superblock {
       const reading = this.#reading.get(ino);
       if (reading === undefined) break;
       const status = yield* settle(reading);
-      if (status < 0) return status;
+      if (status < 0 && !(isInterruption(status) && task.checkSignal() === 0)) return status;
     }
     if (this.#deleting.some((inode) => inode.ino === ino)) return -Errno.ESTALE;
     const inode = yield* this.#cache.alloc(task);
@@ -116,7 +129,7 @@ export class Superblock {
     }
     inode.superblock = this;
     inode.ino = ino;
-    const read = this.ops.readInode(task, inode, hint);
+    const read = this.ops.readInode(patientOf(task), inode, hint);
     if (isPromise(read)) {
       const ended = read.then((status) => this.#read(inode, status));
       this.#reading.set(ino, ended);

@@ -21,6 +21,7 @@ import { Access, NAME_MAX, PATH_MAX, SYMLINKS_MAX } from './mode.js';
 import { nameBytes, unitBytes } from './name.js';
 import { hashSeed, hashUnit, type NameCache } from './name-cache.js';
 import { type Steps, settle } from './steps.js';
+import { patientOf } from './superblock.js';
 
 /** Who walks, and from where. */
 export interface Caller {
@@ -213,7 +214,7 @@ export class PathWalk {
     if (isTooLong(name)) return -Errno.ENAMETOOLONG;
     const { superblock } = dir;
     const found = this.#spareFound.pop() ?? { ino: 0, hint: null };
-    const status = dir.isDead ? -Errno.ENOENT : yield* settle(superblock.ops.lookup(task, dir, name, found));
+    const status = dir.isDead ? -Errno.ENOENT : yield* settle(superblock.ops.lookup(patientOf(task), dir, name, found));
     const { ino, hint } = found;
     found.hint = null;
     this.#spareFound.push(found);
@@ -231,7 +232,7 @@ export class PathWalk {
 /** Where a symbolic link leads; read once. */
 export function* readLink(task: TaskContext, inode: Inode): Steps<string | NegErrno> {
   if (inode.linkTarget === null) {
-    const target = yield* settle(inode.superblock.ops.readLink(task, inode));
+    const target = yield* settle(inode.superblock.ops.readLink(patientOf(task), inode));
     if (typeof target === 'number') return target;
     inode.linkTarget = target;
   }
@@ -244,7 +245,7 @@ function ref(inode: Inode): Inode {
 }
 
 /** The root of what is mounted on an inode, however deep, in exchange for the reference. */
-function mountedOn(inode: Inode): Inode {
+export function mountedOn(inode: Inode): Inode {
   let at = inode;
   while (at.mountedRoot !== null) at = at.mountedRoot;
   if (at !== inode) {
