@@ -275,9 +275,13 @@ export class Reclaim implements Reclaimer {
 
   /** Pages that could be dropped as they are, about. */
   get #nrClean(): number {
+    return this.#nrCleanOf(PageKind.FILE) + this.#nrCleanOf(PageKind.ANON);
+  }
+
+  #nrCleanOf(kind: PageKind): number {
     const { memory, policy } = this.#parts;
-    const anon = this.swap === null ? 0 : this.swap.nrCached - this.swap.nrWriteback;
-    return Math.max(policy.count(PageKind.FILE) - memory.fileCounts.nrDirty, 0) + Math.max(anon, 0);
+    if (kind === PageKind.FILE) return Math.max(policy.count(kind) - memory.fileCounts.nrDirty, 0);
+    return this.swap === null ? 0 : Math.max(this.swap.nrCached - this.swap.nrWriteback, 0);
   }
 
   cleanPass(nrFrames: number): number {
@@ -303,6 +307,7 @@ export class Reclaim implements Reclaimer {
   #walkClean(nrFrames: number, activeToo: boolean): number {
     let freed = 0;
     for (const kind of [PageKind.FILE, PageKind.ANON]) {
+      if (this.#nrCleanOf(kind) === 0) continue; // or each frame of an account would cost a walk over pages none of which can go
       const { policy, memory } = this.#parts;
       const { flags, refs } = memory.frames;
       let pfn = policy.older(kind, -1);
