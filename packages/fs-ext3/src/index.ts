@@ -1,10 +1,11 @@
 /**
  * `@tidemark/fs-ext3`: ext3, and ext2 without a journal.
  *
- * What is here so far: the on-disk format, `mkfs`, `checkExt3`, and the recovery of a journal. Mounting is not.
+ * `ext3` is the plugin that mounts; `mkfs` makes images, `checkExt3` checks them.
  *
  * @packageDocumentation
  */
+export { ext3 } from './plugin.js';
 export { checkExt3, type CheckReport } from './check/check.js';
 export type { Finding } from './check/findings.js';
 export type { ImageSource } from './check/image.js';

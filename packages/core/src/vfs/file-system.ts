@@ -163,6 +163,8 @@ export interface SuperblockOps {
   syncInode?(task: TaskContext, inode: Inode, dataOnly: boolean): MaybePromise<0 | NegErrno>;
   /** The last call: everything is synced and every inode forgotten. With `isForced` it may not wait, and nothing may be in flight after it. */
   unmount(task: TaskContext, isForced: boolean): MaybePromise<0 | NegErrno>;
+  /** Its nodes have left the writeout graph: what they needed, such as a device of its own, may be closed. */
+  released?(): MaybePromise<void>;
 }
 
 /** A rename. Everything is locked and allowed. */

@@ -262,6 +262,7 @@ export class Mounts {
     const { reserves } = this.#parts;
     for (const [from, to] of ops.writeout?.edges ?? []) reserves.graph.removeEdge(from, to);
     for (const node of ops.writeout?.nodes ?? []) await reserves.release(node);
+    await ops.released?.();
   }
 
   /** Writes every dirty page of a filesystem and makes everything durable. */

@@ -120,6 +120,11 @@ export function putSuperblock(bytes: Uint8Array, superblock: Superblock, at = 0)
   journalBlocks.forEach((word, i) => void view.setUint32(at + JOURNAL_BLOCKS_OFFSET + 4 * i, word, true));
 }
 
+/** Puts some of a superblock's numbers into `bytes` at `at`. */
+export function putSuperblockFields(bytes: Uint8Array, at: number, values: Partial<StructOf<typeof FIELDS>>): void {
+  STRUCT.put(viewOf(bytes), at, values);
+}
+
 /** True if the superblock names an external journal. */
 function hasExternalJournal(superblock: Superblock, bytes: Uint8Array): boolean {
   return superblock.journalDevice !== 0 || bytes.subarray(JOURNAL_UUID_OFFSET, JOURNAL_UUID_OFFSET + 16).some((byte) => byte !== 0);
