@@ -35,6 +35,8 @@ const ROWS: [folder: string, source: string, rules: string[]][] = [
   ['packages/fs-ext3/src/format', "import { a } from '@tidemark/swap';\na();", [IMPORTS]],
   ['packages/fs-ext3/src', 'export const x = Date;', [GLOBALS]],
   ['packages/fs-nfs/src', "import { a } from '@tidemark/net';\na();", []],
+  ['packages/md/src/bitmap', "import { a } from '@tidemark/swap';\na();", [IMPORTS]],
+  ['packages/md/src/array', 'export const x = Date;', [GLOBALS]],
   ['packages/fs-nfs/src', "import { a } from '@tidemark/fs-ext3';\na();", [IMPORTS]],
   ['packages/net/src', "import { a } from '@tidemark/nbd';\na();", [IMPORTS]],
   ['packages/nbd/src', "import { a } from '@tidemark/net';\na();", []],

@@ -14,6 +14,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   swap: ['@tidemark/core'],
   'fs-ext3': ['@tidemark/core'],
   'fs-nfs': ['@tidemark/core', '@tidemark/core/host', '@tidemark/net', '@tidemark/net/host'],
+  md: ['@tidemark/core'],
   net: ['@tidemark/core', '@tidemark/core/host'],
   nbd: ['@tidemark/core', '@tidemark/core/host', '@tidemark/net', '@tidemark/net/host'],
   testkit: ['@tidemark/core', '@tidemark/net'],

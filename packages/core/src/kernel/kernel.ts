@@ -8,8 +8,9 @@
  *     …
  *     await kernel.shutdown();
  *
- * Shutdown, in order: the hooks that plugins registered (servers stop, swap lets go of its areas), newest first; kswapd; devices. What has
- * not ended at the deadline ends with EIO. Afterwards no timer, socket or frame is left; `shutdown` says what is, if anything.
+ * Shutdown, in order: the hooks that plugins registered (servers stop, swap lets go of its areas), newest first; kswapd; devices, those first
+ * that need others. What has not ended at the deadline ends with EIO. Afterwards no timer, socket or frame is left; `shutdown` says what is,
+ * if anything.
  */
 import { KernelError } from '../base/errno.js';
 import { PAGE_SIZE, parseSize, type Size } from '../base/size.js';
@@ -434,6 +435,12 @@ export class Kernel {
     await device.close();
   }
 
+  /** Devices, those first that need others. */
+  #devicesDownwards(): BlockDevice[] {
+    const level = (node: WriteoutNode | null): number => (node === null ? 0 : this.reserves.graph.levelOf(node));
+    return [...this.#devices].sort(([, a], [, b]) => level(b) - level(a)).map(([device]) => device);
+  }
+
   async #takeDown(timeoutMs: number): Promise<ShutdownReport> {
     this.watchdog.stop();
     const problems: string[] = [];
@@ -462,7 +469,7 @@ export class Kernel {
     await step('filesystems', async () => void problems.push(...(await this.vfs.shutdown())));
     this.writeback.stop();
     await step('kswapd', () => this.reclaim.kswapd.stop());
-    for (const device of [...this.#devices.keys()]) await step(device.name, () => this.#closeAtOnce(device));
+    for (const device of this.#devicesDownwards()) await step(device.name, () => this.#closeAtOnce(device));
     this.clock.clearTimer(timer);
     this.#end.abort(new KernelError('EIO', `${this.name} is shut down`));
     await step('container', async () => this.container.dispose());
