@@ -1,6 +1,7 @@
 /** The guards that tests must hold: see `mutant.ts`. In the order of the mechanisms. */
 import type { Mutant } from './mutant.js';
 import { RESERVE_MUTANTS } from './reserve.js';
+import { VFS_MUTANTS } from './vfs.js';
 
 const GRAPH = 'packages/core/src/mm/writeout-graph.ts';
 const PLANNER = 'packages/core/src/mm/reserve-planner.ts';
@@ -97,4 +98,5 @@ export const MUTANTS: readonly Mutant[] = [
     replace: '',
     test: ['packages/nbd/test/reconnect.test.ts', 'a flush after it says "write again" once, if writes were acknowledged and not flushed'],
   },
+  ...VFS_MUTANTS,
 ];

@@ -93,6 +93,26 @@ describe('directories', () => {
     expect(seen.overlaps).toEqual([]);
   });
 
+  test('a directory is locked after the one above it', { timeout: 10_000 }, async () => {
+    const { plugin } = lateFileSystem();
+    const kernel = await boot({ plugins: [plugin] });
+    await kernel.mount('late:8MiB', '/');
+    const { promises } = kernel.fs;
+    for (let i = 0; i < 5; i++) {
+      await promises.mkdir('/a/b', { recursive: true });
+      await promises.writeFile('/a/b/z', '');
+      await promises.stat('/a/b/z');
+      // Both wait for /a, which is being written to; the one that gets it wants /a/b next.
+      const ends = await Promise.all([
+        promises.writeFile('/a/new', ''),
+        promises.rmdir('/a/b').catch((error: KernelError) => error.code),
+        promises.rename('/a/b/z', '/a/w'),
+      ]);
+      expect(ends[1]).toBe('ENOTEMPTY');
+      await promises.rm('/a', { recursive: true });
+    }
+  });
+
   test('a reader of a directory meets what stays exactly once, whatever comes and goes', async () => {
     const { kernel, fs, who } = await bootWith();
     await fc.assert(
