@@ -13,10 +13,10 @@ import { type Bench, compare, type Row, round, timePer } from './harness.js';
 const SHM = '/dev/shm';
 const NR_STATS = 50_000;
 const NR_READS = 2_000;
-const NR_FILES = 2_000;
+const NR_FILES = 8_000;
 const READ_BYTES = 65_536;
 /** Rounds until the host's compiler has seen enough of the long way through a create. */
-const NR_WARM_UPS = 6;
+const NR_WARM_UPS = 2;
 
 /** Microseconds each of `count` calls takes, made one after the other. */
 async function timeEach(count: number, work: (i: number) => Promise<unknown>): Promise<number> {
@@ -29,8 +29,8 @@ export const files: Bench = {
   name: 'files',
   async *run(): AsyncGenerator<Row> {
     const folder = fs.mkdtempSync(path.join(fs.existsSync(SHM) ? SHM : os.tmpdir(), 'tidemark-bench-'));
-    const kernel = await Kernel.boot({ memory: '128MiB', plugins: [host, memfs] });
-    await kernel.mount('memfs:96MiB', '/');
+    const kernel = await Kernel.boot({ memory: '256MiB', plugins: [host, memfs] });
+    await kernel.mount('memfs:128MiB', '/');
     const tree = kernel.fs;
     const row = (what: string, limit: number, result: Awaited<ReturnType<typeof compare>>): Row => ({
       bench: this.name,

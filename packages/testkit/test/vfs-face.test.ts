@@ -161,6 +161,19 @@ test('cp: trees, links, filters, refusals', async () => {
   });
 });
 
+test('what a program leaves open is closed at shutdown', async () => {
+  fs.mkdirSync('/left');
+  fs.writeFileSync('/left/f', 'x');
+  const fd = fs.openSync('/left/f', 'r+');
+  fs.writeSync(fd, 'more');
+  fs.unlinkSync('/left/f');
+  fs.opendirSync('/left').readSync();
+  const handle = await fs.promises.open('/left/g', 'w');
+  await kernel.shutdown();
+  expect(() => fs.fstatSync(fd)).toThrow('EBADF');
+  await expect(handle.stat()).rejects.toMatchObject({ code: 'EBADF' });
+});
+
 test('mkdtemp, statfs, utimes of links', async () => {
   await onBoth(async (fs, at) => {
     const made = await fs.promises.mkdtemp(`${at}/new-`);
@@ -198,9 +211,11 @@ test('watch: names that come and go, contents that change, until it is closed', 
   fs.writeFileSync('/other', 'x');
   fs.renameSync('/w/f', '/w/g');
   fs.unlinkSync('/w/g');
+  await new Promise((resolve) => setImmediate(resolve));
   expect(seen).toEqual(['rename f', 'rename f', 'rename g', 'rename g']);
   watcher.close();
   fs.writeFileSync('/w/h', 'x');
+  await new Promise((resolve) => setImmediate(resolve));
   expect(seen).toHaveLength(4);
   const abort = new AbortController();
   const events: unknown[] = [];
@@ -214,5 +229,6 @@ test('watch: names that come and go, contents that change, until it is closed', 
   fs.appendFileSync('/w/h', 'y');
   await expect(watching).rejects.toMatchObject({ name: 'AbortError' });
   expect(events).toEqual([{ eventType: 'change', filename: 'h' }]);
+  fs.watch('/w'); // one that nobody closes keeps nothing
   expect(() => fs.watch('/none')).toThrow("ENOENT: no such file or directory, watch '/none'");
 });

@@ -1,6 +1,9 @@
 /** Who wants to know what changes: told at once, by whoever changes it. Costs a comparison while nobody listens. */
 import type { Inode } from './inode.js';
 
+/** Most listeners of a kernel. */
+const LISTENERS_MAX = 8192;
+
 /** One change. */
 export interface Change {
   /** A name came or went; or contents or attributes changed. */
@@ -14,8 +17,9 @@ export interface Change {
 export class Changes {
   readonly #listeners = new Set<(change: Change) => void>();
 
-  /** Has `listener` called for each change; it must not throw. @returns a function that ends it. */
-  subscribe(listener: (change: Change) => void): () => void {
+  /** Has `listener` called for each change; it must not throw. @returns a function that ends it; null if there are too many. */
+  subscribe(listener: (change: Change) => void): (() => void) | null {
+    if (this.#listeners.size >= LISTENERS_MAX) return null;
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
   }

@@ -147,7 +147,7 @@ function faceFor(
   const find = (fd: unknown): OpenFile => descriptors.get(fd, 'read');
   const promises: Record<string, unknown> = { constants };
   const fs: Record<string, unknown> = { constants, promises, Stats, BigIntStats, Dirent, Dir, FileHandle };
-  for (const name of PATH_CALLS) promises[name] = async (...args: unknown[]) => soon(calls[name](callers.waiting, ...args));
+  for (const name of PATH_CALLS) promises[name] = (...args: unknown[]) => soon(calls[name](callers.waiting, ...args));
   for (const name of [...PATH_CALLS, ...DESCRIPTOR_CALLS]) {
     fs[`${name}Sync`] = (...args: unknown[]) => now(calls[name](callers.atOnce, ...args), name);
     fs[name] = (...args: unknown[]) => {

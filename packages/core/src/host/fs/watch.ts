@@ -2,7 +2,8 @@
 import { EventEmitter } from 'node:events';
 import type { FSWatcher } from 'node:fs';
 import type { FileChangeInfo } from 'node:fs/promises';
-import type { Inode } from '../../vfs/inode.js';
+import { Errno } from '../../base/errno.js';
+import type { FileHandle, Inode } from '../../vfs/inode.js';
 import type { Change } from '../../vfs/changes.js';
 import type { Vfs } from '../../vfs/vfs.js';
 import type { Caller } from '../../vfs/walk.js';
@@ -16,32 +17,46 @@ import { encoded } from './path-calls.js';
 const QUEUE_MAX = 2048;
 
 class Watcher extends EventEmitter {
-  readonly #inode: Inode;
+  readonly #watched: FileHandle;
   readonly #stop: () => void;
   readonly #encoding: unknown;
   #isOpen = true;
 
-  /** Keeps a reference to what it watches. @throws FsError ENOENT and the like. */
+  /** Refers to what it watches by handle: it keeps nothing mounted and no unlinked file alive. @throws FsError ENOENT and the like. */
   constructor(vfs: Vfs, who: Caller, path: string, encoding: unknown) {
     super();
     this.#encoding = encoding;
     const inode = now(vfs.resolve(who, path), 'watch');
     if (typeof inode === 'number') throw new FsError(inode, 'watch', path);
-    this.#inode = inode;
+    this.#watched = inode.handle;
+    inode.superblock.put(inode);
     const ownName = path.slice(path.lastIndexOf('/') + 1);
-    this.#stop = vfs.changes.subscribe((change) => this.#see(change, ownName));
+    const stop = vfs.changes.subscribe((change) => this.#see(change, ownName));
+    if (stop === null) throw new FsError(-Errno.ENOSPC, 'watch', path); // as a host that has no watch left
+    this.#stop = stop;
   }
 
   #see({ kind, dir, name, inode }: Change, ownName: string): void {
-    if (dir === this.#inode && name !== null) this.emit('change', kind, encoded(name, this.#encoding));
-    else if (inode === this.#inode && !inode.isDirectory) this.emit('change', kind, encoded(ownName, this.#encoding));
+    if (dir !== null && name !== null && this.#isWatched(dir)) this.#tell(kind, name);
+    else if (!inode.isDirectory && this.#isWatched(inode)) this.#tell(kind, ownName);
+  }
+
+  #isWatched(inode: Inode): boolean {
+    const { fsid, ino, generation } = this.#watched;
+    return inode.ino === ino && inode.generation === generation && inode.superblock.fsid === fsid;
+  }
+
+  /** Outside of the change: it holds locks, and a listener may throw. */
+  #tell(kind: string, name: string): void {
+    process.nextTick(() => {
+      if (this.#isOpen) this.emit('change', kind, encoded(name, this.#encoding));
+    });
   }
 
   close(): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
     this.#stop();
-    this.#inode.superblock.put(this.#inode);
     process.nextTick(() => this.emit('close'));
   }
 
