@@ -118,6 +118,25 @@ describe('a file behind the page cache', () => {
     checkNothingHeld(kernel);
   });
 
+  it('keeps what others wrote into a page that was behind the end when a write of it began', async () => {
+    const { time, kernel, file, cache } = await bootFile('1MiB');
+    file.isSilent = 'dirty';
+    const late = (async () => cache.write(kernel.task, 100, new Uint8Array(100).fill(1)))();
+    await time.advance(10);
+    file.isSilent = false;
+    expect(await time.run(cache.write(kernel.task, 0, new Uint8Array(PAGE_SIZE).fill(2)))).toBe(PAGE_SIZE);
+    expect(await time.run(cache.sync(kernel.task))).toBe(0);
+    expect(await time.run(cache.invalidate(kernel.task))).toBe(0);
+    expect(cache.nrPages).toBe(0);
+    file.resume();
+    expect(await time.run(late)).toBe(100);
+    const want = new Uint8Array(PAGE_SIZE).fill(2).fill(1, 100, 200);
+    const seen = new Uint8Array(PAGE_SIZE);
+    expect(await time.run(cache.read(kernel.task, 0, seen))).toBe(PAGE_SIZE);
+    expect(firstDifference(seen, want)).toBe(-1);
+    await time.run(kernel.shutdown());
+  });
+
   it('of a full disk: ENOSPC comes from the write, with what fitted written, and never from a later sync', async () => {
     const { time, kernel, file, cache } = await bootFile('1MiB', { nrBlocks: 5 });
     expect(await time.run(cache.write(kernel.task, 100, pattern(8 * PAGE_SIZE, 1)))).toBe(5 * PAGE_SIZE - 100);

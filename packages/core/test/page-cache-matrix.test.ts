@@ -164,6 +164,8 @@ class Run {
     expect(await time.run(cache.sync(kernel.task))).toBe(0);
     expect(await time.run(cache.invalidate(kernel.task))).toBe(0);
     expect(cache.nrPages).toBe(0);
+    expect(cache.nrDirty).toBe(0);
+    expect(kernel.meminfo().dirty).toBe(0);
     expect(firstDifference(file.content(true), inMemory)).toBe(-1);
     const again = new Uint8Array(inMemory.length);
     await time.run(cache.read(kernel.task, 0, again));

@@ -7,6 +7,7 @@ import {
   type AddressSpaceOperations,
   type Arena,
   Errno,
+  isPromise,
   type MaybePromise,
   type NegErrno,
   PAGE_SIZE,
@@ -94,6 +95,8 @@ export class FileBacking implements AddressSpaceOperations {
       const block = this.blocks.get(index);
       if (block === undefined) view.fill(0);
       else view.set(block);
+      const end = Math.max(this.sizeBytes - index * PAGE_SIZE, 0);
+      if (end < PAGE_SIZE) view.fill(0xee, end); // a disk holds anything there
       return 0;
     });
   }
@@ -102,12 +105,14 @@ export class FileBacking implements AddressSpaceOperations {
     const { index } = change;
     const status = this.#options.status?.('dirty', index) ?? 0;
     if (status < 0) return status;
-    return this.#answer('dirty', () => {
+    const brought = this.#answer('dirty', () => {
       if (!this.blocks.has(index) && this.blocks.size >= (this.#options.nrBlocks ?? Number.POSITIVE_INFINITY)) return -Errno.ENOSPC;
       const brought = change.bringIn();
       if (brought === 0 && !this.blocks.has(index)) this.blocks.set(index, new Uint8Array(PAGE_SIZE));
       return brought;
     });
+    // It has something to do afterwards, too: close a handle.
+    return isPromise(brought) ? brought.then((status) => this.#answer('dirty', () => status)) : brought;
   }
 
   writepages(task: TaskContext, index: number, pfns: Uint32Array, from: number, count: number): MaybePromise<0 | NegErrno> {
