@@ -76,7 +76,7 @@ export function* deleteNode(parts: Parts, task: TaskContext, node: Node, nowMs: 
   return yield* journal.do(task, credits.step, function* (handle) {
     yield* orphans.remove(handle, node);
     yield* parts.attributes.release(handle, node);
-    node.raw.dtime = Math.max(1, Math.floor(nowMs / 1000));
+    node.raw.dtime = Math.max(Math.floor(nowMs / 1000) % 2 ** 32, table.inodesCount); // less would look like the next of an orphan
     node.raw.linksCount = 0;
     yield* table.write(handle, node);
     yield* inodes.free(handle, node.ino, node.isDirectory);

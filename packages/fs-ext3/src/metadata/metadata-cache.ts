@@ -2,7 +2,8 @@
  * The metadata of a mounted filesystem that is in memory. A block that is there is had at once; one that is not is read, once, whoever
  * asks. Blocks that nobody uses are clean, or are with a transaction that pins them; so they go at once when memory is wanted.
  *
- * Memory: the frame of a block is its asker's (its ticket's, if it has one). When the last user lets go of a block whose frame counts against a ticket,
+ * Memory: a block is a page of a device, and counted so. Its frame is its asker's (its ticket's, if it has one). When the last user lets go
+ * of a block whose frame counts against a ticket,
  * the ticket gives the frame up: it stays as ordinary cache, or goes (M5). Objects are charged to a slab cache; as many as one transaction may
  * have are paid for at mount, for a handle never waits for ordinary memory.
  */
@@ -109,7 +110,7 @@ export class MetadataCache {
   }
 
   *#frame(task: TaskContext): Steps<Pfn> {
-    const pfn = yield* settle(this.memory.allocator.allocPageSlow(task, Gfp.SLAB));
+    const pfn = yield* settle(this.memory.allocator.allocPageSlow(task, Gfp.FILE));
     if (pfn < 0) throw errorFrom(pfn, `${this.name}: no memory for a block of metadata`);
     return pfn;
   }
