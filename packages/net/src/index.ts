@@ -6,6 +6,7 @@
 export { formatAddress, parseAddress, type SocketAddress, tcpAddress, UNIX_PATH_MAX_BYTES, unixAddress } from './address.js';
 export { endpointText } from './endpoint.js';
 export { ReceiveSlot } from './receive-slot.js';
+export { ReplyRing } from './reply-ring.js';
 export type { Socket, SocketHandler } from './socket.js';
 export {
   type AcceptedConnection,

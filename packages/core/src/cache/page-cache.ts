@@ -130,6 +130,11 @@ export class PageCache implements AddressSpace {
     if (node !== null) yield node;
   }
 
+  /** What its dirty limits go by: what `task.localThrottle` names (M16). */
+  get backingKey(): object {
+    return this.#backing.key;
+  }
+
   /** Bytes of the file. */
   get sizeBytes(): number {
     return this.#ops.sizeBytes;
@@ -293,6 +298,15 @@ export class PageCache implements AddressSpace {
     if (status < 0 && aborted < 0) return aborted;
     if (status < 0) this.#dirty.errors.report(status);
     return 0;
+  }
+
+  /**
+   * Has the clean pages of a range count against no ticket any more (M5): another frame takes the place of one of an account, and the page stays;
+   * where there is none, the page goes. What a server does before the unit of an entitled WRITE ends.
+   * @returns pages that still count, because they are dirty or in use.
+   */
+  release(offsetBytes = 0, lengthBytes = FILE_SIZE_MAX_BYTES): number {
+    return this.#pages.release(...pageRange(offsetBytes, lengthBytes));
   }
 
   /** Reads past the cache, whole pages from a whole page on. As `read`; `-EINVAL` for what does not begin with a page. */

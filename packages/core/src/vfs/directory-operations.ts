@@ -142,13 +142,14 @@ export class DirectoryOperations {
   *link(who: Caller, inode: Inode, path: string): Steps<NegErrno> {
     const parent = yield* this.#walk.parent(who, path);
     if (typeof parent === 'number') return parent;
-    const { dir, name } = parent;
-    const status = isDotName(name) ? -Errno.EEXIST : yield* this.#linkIn(who, inode, parent);
-    dir.superblock.put(dir);
+    const status = yield* this.linkIn(who, inode, parent);
+    parent.dir.superblock.put(parent.dir);
     return status;
   }
 
-  *#linkIn(who: Caller, inode: Inode, { dir, name, mustBeDirectory }: Parent): Steps<NegErrno> {
+  /** As `link`, in a directory the caller has a reference to. */
+  *linkIn(who: Caller, inode: Inode, { dir, name, mustBeDirectory }: Parent): Steps<NegErrno> {
+    if (isDotName(name)) return -Errno.EEXIST;
     const locked = yield* settle(dir.lock.exclusive(who.task));
     if (locked < 0) return locked;
     let status = yield* this.#mayMake(who, dir, name, mustBeDirectory);
@@ -173,13 +174,14 @@ export class DirectoryOperations {
   *remove(who: Caller, path: string, isRmdir: boolean): Steps<NegErrno> {
     const parent = yield* this.#walk.parent(who, path);
     if (typeof parent === 'number') return parent;
-    const { dir, name } = parent;
-    const status = isDotName(name) ? refusedDot(name, isRmdir) : yield* this.#removeIn(who, parent, isRmdir);
-    dir.superblock.put(dir);
+    const status = yield* this.removeIn(who, parent, isRmdir);
+    parent.dir.superblock.put(parent.dir);
     return status;
   }
 
-  *#removeIn(who: Caller, { dir, name, mustBeDirectory }: Parent, isRmdir: boolean): Steps<NegErrno> {
+  /** As `remove`, in a directory the caller has a reference to. */
+  *removeIn(who: Caller, { dir, name, mustBeDirectory }: Parent, isRmdir: boolean): Steps<NegErrno> {
+    if (isDotName(name)) return refusedDot(name, isRmdir);
     const refused = mayUpdate(who, dir.superblock);
     if (refused !== 0) return refused;
     const locked = yield* settle(dir.lock.exclusive(who.task));
@@ -224,15 +226,18 @@ export class DirectoryOperations {
     const from = yield* this.#walk.parent(who, fromPath);
     if (typeof from === 'number') return from;
     const to = yield* this.#walk.parent(who, toPath);
-    let status: NegErrno;
-    if (typeof to === 'number') status = to;
-    else if (from.dir.superblock !== to.dir.superblock) status = -Errno.EXDEV;
-    else if (isDotName(from.name)) status = -Errno.EBUSY;
-    else if (isDotName(to.name)) status = (flags & RenameFlag.NO_REPLACE) !== 0 ? -Errno.EEXIST : -Errno.EBUSY;
-    else status = mayUpdate(who, from.dir.superblock) || (yield* this.#renameLocking(who, from, to, flags));
+    const status = typeof to === 'number' ? to : yield* this.renameIn(who, from, to, flags);
     if (typeof to !== 'number') to.dir.superblock.put(to.dir);
     from.dir.superblock.put(from.dir);
     return status;
+  }
+
+  /** As `rename`, between directories the caller has references to. */
+  *renameIn(who: Caller, from: Parent, to: Parent, flags: number): Steps<NegErrno> {
+    if (from.dir.superblock !== to.dir.superblock) return -Errno.EXDEV;
+    if (isDotName(from.name)) return -Errno.EBUSY;
+    if (isDotName(to.name)) return (flags & RenameFlag.NO_REPLACE) !== 0 ? -Errno.EEXIST : -Errno.EBUSY;
+    return mayUpdate(who, from.dir.superblock) || (yield* this.#renameLocking(who, from, to, flags));
   }
 
   *#renameLocking(who: Caller, from: Parent, to: Parent, flags: number): Steps<NegErrno> {

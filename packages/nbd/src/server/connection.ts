@@ -6,11 +6,11 @@
  * the socket is closed and the device has ended every request that points into it.
  */
 import { type Clock, KernelError, type Memory, type TimerHandle } from '@tidemark/core';
-import { type AcceptedConnection, ReceiveSlot, type Socket, type SocketHandler } from '@tidemark/net';
+import { type AcceptedConnection, ReceiveSlot, ReplyRing, type Socket, type SocketHandler } from '@tidemark/net';
 import type { Export } from './export.js';
 import type { Allowance } from './guests.js';
 import { Negotiation, type NegotiationHost, type Offer } from './negotiation.js';
-import { ReplyRing } from './reply-ring.js';
+
 import { Transmission } from './transmission.js';
 
 /** Replies open at once on one connection. */

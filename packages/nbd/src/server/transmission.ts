@@ -13,7 +13,7 @@
  * and the next end or send goes on. Nothing grows.
  */
 import { type Bio, BioOp, Errno, invariant, KernelError } from '@tidemark/core';
-import type { ReceiveSlot } from '@tidemark/net';
+import type { ReceiveSlot, ReplyRing } from '@tidemark/net';
 import {
   Command,
   CommandFlag,
@@ -26,7 +26,7 @@ import { getU64, putSimpleReply } from '../protocol/messages.js';
 import { wireError } from '../protocol/wire-errors.js';
 import { BioStack } from './bio-stack.js';
 import type { Export } from './export.js';
-import type { ReplyRing } from './reply-ring.js';
+
 import { checkRequest } from './request-check.js';
 import type { ServerUnits, UnitWaiter } from './units.js';
 

@@ -1,10 +1,10 @@
 /**
- * Reply ring: the transmit memory of one connection, and the order in which replies leave it.
+ * Reply ring: the transmit memory of one connection of a server, and the order in which replies leave it.
  *
  *     | … free … | oldest entry | entry | … | newest entry | … free … |
  *                ^ tail                                    ^ head
  *
- * Every request reserves its reply (16 bytes, and a read's data) when it is taken in, so an end never waits for memory, and a client
+ * Every request reserves its reply, the largest it can be, when it is taken in, so an end never waits for memory, and a client
  * that does not read its replies stops the intake when the ring is full. Entries are completed in any order; neighbours completed one
  * after the other leave in one send. Memory is reused from the oldest entry on, once the host has taken it.
  */
