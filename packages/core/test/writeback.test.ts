@@ -1,5 +1,16 @@
 /** Writeback (M10): flushers, limits, throttling, units, and errors told once to each opener. */
-import { DirtyLimits, Errno, FrameClass, type Kernel, PAGE_SIZE, type PageCache, TaskContext, type WriteoutNode } from '@tidemark/core';
+import {
+  DirtyLimits,
+  Errno,
+  FrameClass,
+  hardDirtyLimits,
+  type Kernel,
+  Memory,
+  PAGE_SIZE,
+  type PageCache,
+  TaskContext,
+  type WriteoutNode,
+} from '@tidemark/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { checkKernel, checkNothingHeld } from './support/check-kernel.js';
@@ -84,6 +95,24 @@ describe('the limit', () => {
       expect(limits.limit(levels(1099, 0, 500 - step), 1000 + step * 200)).toBe(Math.max(200, ceiling));
     }
     expect(limits.limit(levels(20_099, 0, 0), 200_000)).toBe(4000);
+  });
+});
+
+describe('dirtyable memory (M10)', () => {
+  it('is no larger for anonymous memory', () => {
+    const memory = new Memory(1024);
+    const clock = { nowMs: () => 0, setTimer: () => ({}), clearTimer: () => {} };
+    const limits = hardDirtyLimits({ memory, clock, dirtyBackings: new Set(), wakeFlushers: () => {} });
+    const { allocator, fileCounts } = memory;
+    fileCounts.nrDirty = 1024;
+    const background = (): number => 1024 - limits.nrOverBackground;
+    const before = background();
+    const task = TaskContext.root('test');
+    const file = Array.from({ length: 200 }, () => allocator.allocPage(task, FrameClass.FILE));
+    expect(background()).toBe(before); // clean file pages are as good as free
+    for (const pfn of file) allocator.freePage(pfn);
+    for (let i = 0; i < 200; i++) allocator.allocPage(task, FrameClass.ANON);
+    expect(background()).toBe(before - 20);
   });
 });
 
@@ -280,6 +309,40 @@ describe('units of writeout (M7, M8)', () => {
     await time.run(writePages(unfunded, kernel.task, 0, 1));
     await time.run(unfunded.sync(kernel.task));
     expect(counters.reserve_unfunded).toBe(1);
+    expect(await time.run(kernel.shutdown())).toEqual(CLEAN);
+  });
+});
+
+describe('a page that a ticket paid for', () => {
+  it('is exchanged once it is clean, and goes where no other frame is free (M5)', async () => {
+    const { time, kernel, cache } = await bootFile('1MiB');
+    const { allocator } = kernel.memory;
+    const node = await admit(kernel, 'server', 2, 4);
+    const account = kernel.reserves.accountOf(node);
+    const ticket = account.units.tryBegin(kernel.task);
+    if (ticket === null) throw new Error('no unit');
+    const server = kernel.task.withTicket(ticket);
+    await time.run(writePages(cache, server, 0, 2));
+    expect(ticket.held).toBe(2);
+    expect(cache.release()).toBe(2);
+    expect(await time.run(cache.sync(kernel.task))).toBe(0);
+    expect(cache.release(0, 100)).toBe(0);
+    expect(ticket.held).toBe(1);
+    expect(cache.release()).toBe(0);
+    expect(ticket.held).toBe(0);
+    expect(cache.nrPages).toBe(2);
+    const taken: number[] = [];
+    while (allocator.nrFree > allocator.min) taken.push(allocator.allocPage(TaskContext.root('rest'), FrameClass.TRANSIENT));
+    kernel.reclaim.cleanPass(100);
+    while (allocator.nrFree > allocator.min) taken.push(allocator.allocPage(TaskContext.root('rest'), FrameClass.TRANSIENT));
+    await time.run(writePages(cache, server, 5, 1));
+    expect(account.usageFrames).toBe(1);
+    expect(await time.run(cache.sync(kernel.task))).toBe(0);
+    expect(cache.release()).toBe(0);
+    expect(cache.lookup(5)).toBe(-1);
+    expect(account.usageFrames).toBe(0);
+    ticket.end();
+    for (const pfn of taken) allocator.freePage(pfn);
     expect(await time.run(kernel.shutdown())).toEqual(CLEAN);
   });
 });

@@ -143,6 +143,20 @@ export class PageIndex {
     }
   }
 
+  /** As `PageCache.release`. */
+  release(first: number, last: number): number {
+    const { frames, allocator } = this.memory;
+    let nrHeld = 0;
+    for (let index = this.nextPage(first); index >= 0 && index <= last; index = this.nextPage(index + 1)) {
+      const pfn = this.lookup(index);
+      const flags = frames.flags[pfn];
+      if ((flags & PG.COUNTED) === 0) continue;
+      if ((flags & (PG.DIRTY | PG.WRITEBACK | PG.LOCKED)) !== 0 || frames.refs[pfn] > 0) nrHeld++;
+      else if (!allocator.exchange(pfn)) this.detach(index, pfn);
+    }
+    return nrHeld;
+  }
+
   /** The first page in memory from `index` on: its index, or -1. */
   nextPage(index: number): number {
     const { cells } = this;

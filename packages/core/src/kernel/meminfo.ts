@@ -20,6 +20,9 @@ export const MEMINFO = {
   dirty: 'file pages that differ from their backing and are not being written; anonymous pages excluded',
   writeback: 'file pages being written; swap writes excluded: see swapWriteback',
   swapWriteback: 'anonymous pages being written to swap, or written and waiting for a flush',
+  kept: 'file pages that are nowhere else and cannot be written out: files that only memory holds; part of cached',
+  unlaunderable:
+    'what reclaim can neither drop nor swap out, and what accounts may still take (M10): dirty, writeback, kept, standing, transient, slab, anonymous pages for which no slot is free, the rest of the accounts',
   slab: 'frames of slab caches, radix trees and PagedBuffer cells; packet data excluded',
   standing: 'receive slots, swap tables, pre-attached requests: taken at admission and kept; in-flight account frames excluded',
   transient: 'frames held by work in flight that belong to no page',
@@ -54,6 +57,8 @@ export function meminfo(kernel: Kernel): MemInfo {
     dirty,
     writeback: memory.fileCounts.nrWriteback,
     swapWriteback: swap?.nrWriteback ?? 0,
+    kept: memory.fileCounts.nrKept,
+    unlaunderable: reclaim.unlaunderable.nrPages,
     slab: allocator.classCount(FrameClass.SLAB),
     standing: allocator.classCount(FrameClass.STANDING),
     transient: allocator.classCount(FrameClass.TRANSIENT),
