@@ -53,11 +53,9 @@ interface Words {
   dot?: true;
 }
 
-/** Adds the verb. */
-export function labCommand(program: Command): void {
-  program
-    .command('lab')
-    .description('Run the topologies in which writeout deadlocks under every reserve policy, in virtual time')
+/** Makes the verb. */
+export function labCommand(lab: Command): void {
+  lab
     .option('--matrix', 'every topology under every policy')
     .option('--seeds <n>', 'runs of each cell', countOption('--seeds', 1_000_000), 20)
     .option('--topology <name>', 'one topology')

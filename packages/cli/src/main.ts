@@ -13,7 +13,6 @@ import fs from 'node:fs';
 import { isKernelError } from '@tidemark/core';
 import { Command, CommanderError } from 'commander';
 import { demoCommand } from './demo-command.js';
-import { labCommand } from './lab-command.js';
 import { ExitCode, JobFailed, Stalled, UsageError } from './outcome.js';
 import { reservesCommand } from './reserves-command.js';
 import { serveCommand } from './serve-command.js';
@@ -33,7 +32,7 @@ export { endOnStreamFailure } from './outcome.js';
 
 /** Runs one command line, without `node` and script name. */
 export async function main(argv: readonly string[]): Promise<ExitCode> {
-  const program = createProgram();
+  const program = await createProgram(argv[0]);
   try {
     await program.parseAsync(argv, { from: 'user' });
     return ExitCode.DONE;
@@ -50,7 +49,10 @@ export async function main(argv: readonly string[]): Promise<ExitCode> {
   }
 }
 
-function createProgram(): Command {
+const LAB = 'Run the topologies in which writeout deadlocks under every reserve policy, in virtual time';
+
+/** @param verb the lab is loaded for its own verb only: nobody else should hold it in memory. */
+async function createProgram(verb: string | undefined): Promise<Command> {
   const program = new Command('tidemark')
     .description('The memory-reclaim and storage half of a kernel: its demo, its servers, its tools')
     .version(version(), '--version', 'print the version')
@@ -64,7 +66,8 @@ function createProgram(): Command {
   serveCommand(program);
   swapCommand(program);
   reservesCommand(program);
-  labCommand(program);
+  const lab = program.command('lab').description(LAB);
+  if (verb === 'lab') (await import('./lab-command.js')).labCommand(lab);
   return program;
 }
 
