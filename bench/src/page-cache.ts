@@ -14,8 +14,8 @@ const task = TaskContext.root('bench');
 
 /** A page cache of pages that are full of their number (untouched, the host would have one page of zeroes for all), with `nrPages` pages in memory. */
 export async function filledCache(kernel: Kernel, nrPages: number, first = 0): Promise<PageCache> {
-  const { memory, spaces, reclaim } = kernel;
-  const cache = new PageCache({ memory, spaces, aging: reclaim.policy }, 'bench', {
+  const { memory } = kernel;
+  const cache = new PageCache(kernel.cacheParts, 'bench', {
     sizeBytes: 2 ** 44,
     readFolio: (_task, index, pfn) => {
       const at = memory.arena.wordIndexOf(pfn);
