@@ -6,11 +6,11 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { type BlockDevice, Kernel, OpenFlag, run } from '@tidemark/core';
 import { host, type NodeFs } from '@tidemark/core/host';
-import { DiskImage, Random, SimulatedDisk, simulate, type WriteLog } from '@tidemark/testkit';
+import { type DiskImage, Random, SimulatedDisk, simulate, type WriteLog } from '@tidemark/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ext3 } from '../src/index.js';
-import { mkfs } from '../src/mkfs/mkfs.js';
-import { type MkfsOptions, planMkfs } from '../src/mkfs/options.js';
+import type { MkfsOptions } from '../src/mkfs/options.js';
+import { bytesOf, freshDisk } from './support/fresh-disk.js';
 import { e2fsck, hasPeers, makeFolder, MIB } from './support/image.js';
 import { Workload } from './support/workload.js';
 
@@ -20,20 +20,6 @@ beforeAll(() => {
   folder = makeFolder('crash');
 });
 afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));
-
-async function freshDisk(sizeBytes: number, options: Partial<MkfsOptions>): Promise<DiskImage> {
-  const image = DiskImage.empty();
-  const fixed = { nowSeconds: 1_700_000_000, hashSeed: new Uint8Array(16).fill(7), uuid: new Uint8Array(16).fill(9) };
-  const target = {
-    name: 'disk',
-    sizeBytes,
-    write: async (offsetBytes: number, bytes: Uint8Array) => image.write(offsetBytes, bytes.slice()),
-    zero: async () => {},
-    flush: async () => {},
-  };
-  await mkfs(target, planMkfs('disk', sizeBytes, { ...fixed, ...options }));
-  return image;
-}
 
 /** A file that was made durable when the log had so many entries, and was left alone after. */
 interface Durable {
@@ -106,12 +92,6 @@ async function checkCrashed(file: string, durable: readonly Durable[]): Promise<
   return [...wrong, ...problems];
 }
 
-function writeImage(image: DiskImage, file: string, sizeBytes: number): void {
-  const bytes = new Uint8Array(sizeBytes);
-  image.read(0, bytes);
-  fs.writeFileSync(file, bytes);
-}
-
 const ROWS: readonly (readonly [name: string, seed: number, sizeBytes: number, options: Partial<MkfsOptions>])[] = [
   ['1 KiB blocks', 11, 6 * MIB, { blockSize: 1024, journalSize: '1MiB', bytesPerInode: 8192 }],
   ['2 KiB blocks', 12, 9 * MIB, { blockSize: 2048, journalSize: '2MiB', bytesPerInode: 8192 }],
@@ -130,7 +110,7 @@ describe.skipIf(!hasPeers)('after a crash at any write or flush, everything is w
       const at = 1 + random.below(log.entries.length);
       const there = durable.filter(({ from }) => from <= at);
       for (const image of log.imagesAt(at, random, 2)) {
-        writeImage(image, file, sizeBytes);
+        fs.writeFileSync(file, bytesOf(image, sizeBytes));
         const isCompared = nrPoints % 10 === 0;
         if (isCompared) fs.copyFileSync(file, theirs);
         expect(await checkCrashed(file, there), `seed ${seed}, entry ${at}, image ${nrPoints}`).toEqual([]);

@@ -61,9 +61,9 @@ export function* walkModel(
 }
 
 /** One line for each file, for comparing trees. */
-export function describeModel(root: ModelDirectory): string[] {
+export function describeModel(root: ModelDirectory, top = ''): string[] {
   const lines: string[] = [];
-  for (const [where, node] of walkModel(root)) lines.push(`${where} ${describe(node)}`);
+  for (const [where, node] of walkModel(root, top)) lines.push(`${where} ${describe(node)}`);
   return lines.sort();
 }
 

@@ -55,6 +55,8 @@ export class Workload {
     public kernel: Kernel,
     readonly random: Random,
     readonly options: WorkloadOptions,
+    /** Directory that it plays in, `` for the root. */
+    readonly top = '',
   ) {}
 
   get #vfs() {
@@ -62,7 +64,9 @@ export class Workload {
   }
 
   #places(wanted: (node: ModelNode) => boolean): Place[] {
-    return [...walkModel(this.root)].filter(([, node]) => wanted(node)).map(([path, node, parent, name]) => ({ path, node, parent, name }));
+    return [...walkModel(this.root, this.top)]
+      .filter(([, node]) => wanted(node))
+      .map(([path, node, parent, name]) => ({ path, node, parent, name }));
   }
 
   #pick(wanted: (node: ModelNode) => boolean = () => true): Place | null {
@@ -74,7 +78,7 @@ export class Workload {
   #directory(): { path: string; node: ModelDirectory } {
     const places = this.#places(({ kind }) => kind === 'directory');
     const at = this.random.below(places.length + 1) - 1;
-    return at < 0 ? { path: '', node: this.root } : { path: places[at].path, node: places[at].node as ModelDirectory };
+    return at < 0 ? { path: this.top, node: this.root } : { path: places[at].path, node: places[at].node as ModelDirectory };
   }
 
   #name(): string {
@@ -376,13 +380,13 @@ export class Workload {
         }
       }
     };
-    await walk('');
+    await walk(this.top);
     return lines.sort();
   }
 
   /** Compares everything with the model: names, types, contents, links, attributes, devices. */
   async checkAll(): Promise<void> {
-    expect(await this.describe()).toEqual(describeModel(this.root));
+    expect(await this.describe()).toEqual(describeModel(this.root, this.top));
     for (const { path, node } of this.#places(() => true)) {
       const inode = await run(this.#vfs.resolve(this.#vfs.caller(), path, false));
       if (typeof inode === 'number') throw new Error(`resolve ${path}: ${inode}`);
