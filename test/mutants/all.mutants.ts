@@ -11,9 +11,11 @@ import { MUTANTS } from './table.js';
 
 const vitest = path.resolve('node_modules/vitest/vitest.mjs');
 const RUN_MS_MAX = 120_000;
+/** A guard that is gone may leave a test waiting for ever. None of the table takes as long by itself, on a machine with nothing else to do. */
+const LIMITS = ['--testTimeout=6000', '--hookTimeout=3000'];
 
 function runUnder({ name, test }: Mutant): Promise<{ failed: boolean; output: string }> {
-  const words = ['run', '--project', 'unit', '--maxWorkers', '1', '-t', `${literal(test[1])}$`, test[0]];
+  const words = ['run', '--project', 'unit', '--maxWorkers', '1', ...LIMITS, '-t', `${literal(test[1])}$`, test[0]];
   const env = { ...process.env, TIDEMARK_MUTANT: name, NO_COLOR: '1', VITEST: '' };
   return new Promise((resolve) => {
     execFile(process.execPath, [vitest, ...words], { env, timeout: RUN_MS_MAX, maxBuffer: 2 ** 26 }, (error, stdout, stderr) =>

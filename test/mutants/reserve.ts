@@ -8,6 +8,7 @@ const UNIT_POOL = 'packages/core/src/mm/unit-pool.ts';
 const COMPOSED = 'packages/core/src/mm/policy/composed.ts';
 const LIMITS = 'packages/core/src/mm/policy/limits.ts';
 const MEMALLOC = 'packages/core/src/mm/policy/memalloc.ts';
+const RESERVE = 'packages/core/src/mm/reserve.ts';
 const SLAB = 'packages/core/src/mm/slab.ts';
 const MEMPOOL = 'packages/core/src/mm/mempool.ts';
 
@@ -150,6 +151,22 @@ export const RESERVE_MUTANTS: readonly Mutant[] = [
     test: [MM_TEST, 'takes an account frame only if the clean pass freed nothing'],
   },
   {
+    name: 'm6-condition-turned-round',
+    guard: 'the clean pass is for policies that have one (M6, trap 11)',
+    file: ALLOCATOR,
+    find: 'if (policy.hasCleanPass && this.reclaimer',
+    replace: 'if (!policy.hasCleanPass && this.reclaimer',
+    test: [MM_TEST, 'takes an account frame only if the clean pass freed nothing'],
+  },
+  {
+    name: 'method-3-no-allocation-is-spared',
+    guard: 'fault injection spares no way to allocate (test method 3, trap 13)',
+    file: 'packages/testkit/src/faults/allocation-faults.ts',
+    find: "['allocPage', 'allocPageSlow', 'allocBlock']",
+    replace: "['allocBlock']",
+    test: ['packages/testkit/test/memory-faults.test.ts', 'is told to the program as ENOMEM, and only while it lasts'],
+  },
+  {
     name: 'm7-unfunded-when-it-fails',
     guard: 'writeout without a ticket is counted when it gets nothing, too (M7)',
     file: ALLOCATOR,
@@ -235,5 +252,85 @@ export const RESERVE_MUTANTS: readonly Mutant[] = [
       POLICY_TEST,
       'with halfThrottle holds ordinary callers up while no more than half of min is free, a lock holder for a second at most',
     ],
+  },
+  {
+    name: 'm2-no-right-without-an-account',
+    guard: 'an account is spent by its tickets only, each up to its limit (M2, trap 3)',
+    file: RESERVE,
+    find: 'if (at.#usageFrames + frames > at.#limitFrames) return false;',
+    replace: 'if (frames > at.#limitFrames) return false;',
+    test: ['packages/core/test/ticket.test.ts', 'is spent only when free memory is not to be had, and never beyond its account'],
+  },
+  {
+    name: 'm3-min-has-room-for-a',
+    guard: 'the ordinary floor leaves A above the accounts (M3)',
+    file: COMPOSED,
+    find: ' + addedFrames + reserve.atomicFrames)',
+    replace: ' + addedFrames)',
+    test: [PLANNER_TEST, 'keeps A free above the accounts, for those who cannot wait'],
+  },
+  {
+    name: 'm5-room-wakes',
+    guard: 'room that comes back to an account serves who waits for it (M5, M8)',
+    file: RESERVE,
+    find: 'if (this.room.nrWaiters > 0) this.tree.serveRoom(this);',
+    replace: '',
+    test: [MM_TEST, 'has the frame back before the account is credited, and serves who waits for room after both'],
+  },
+  {
+    name: 'm5-usage-zero-at-the-end',
+    guard: 'an account in use is not closed (M5)',
+    file: RESERVE,
+    find: 'if (account.usageFrames !== 0) throw',
+    replace: 'if (account.usageFrames < 0) throw',
+    test: [MM_TEST, 'refuses to close an account in use, and one of no size'],
+  },
+  {
+    name: 'm8-nobody-steals',
+    guard: 'a freed frame is a waiter’s before the waiter is woken (M8)',
+    file: HAND_OFF,
+    find: 'queue.wakeOne(this.#giver.takeFree(task, gfp));',
+    replace: 'queue.wakeOne(RETRY);',
+    test: [MM_TEST, 'are served first come, first served, each with the frame that was freed, and nobody steals it'],
+  },
+  {
+    name: 'm8-charged-before-woken',
+    guard: 'a handed frame is counted before its waiter is woken (M8)',
+    file: HAND_OFF,
+    find: '? this.#giver.takeFree(task, gfp) : null;',
+    replace: '? RETRY : null;',
+    test: [HAND_OFF_TEST, 'tries nobody else when the first would go below its floor, and charges and counts before it wakes'],
+  },
+  {
+    name: 'm8-who-grows-is-last',
+    guard: 'who grows is served after every other ordinary waiter (M8)',
+    file: HAND_OFF,
+    find: 'for (const queue of [this.#ordinary, this.#growing]) {',
+    replace: 'for (const queue of [this.#growing, this.#ordinary]) {',
+    test: [HAND_OFF_TEST, 'serves those who grow after all other ordinary waiters, and leaves low free'],
+  },
+  {
+    name: 'm8-end-begins-the-next',
+    guard: 'the end of a unit begins the unit of who waits for one (M8)',
+    file: UNIT_POOL,
+    find: 'while (this.#queue.nrWaiters > 0 && this.#nrOut < this.#most()) {',
+    replace: 'while (this.#queue.nrWaiters > this.nrUnits && this.#nrOut < this.#most()) {',
+    test: [UNITS_TEST, 'are as many as were declared; the next waits, in order, and nobody overtakes'],
+  },
+  {
+    name: 'm19-put-serves-a-waiter',
+    guard: 'an element put back is the oldest waiter’s (M19)',
+    file: MEMPOOL,
+    find: 'if (this.#queue.nrWaiters > 0) this.#hand(element);\n    else if',
+    replace: 'if',
+    test: ['packages/core/test/mempool.test.ts', 'serves n requests at a time to the end with no memory at all, in order, whatever aborts'],
+  },
+  {
+    name: 'm20-exchange-before-it-serves-all',
+    guard: 'an account’s slab frame serves everyone only when it was exchanged (M20)',
+    file: SLAB,
+    find: 'while (frames.length > 0 && this.#source.exchange?.(frames[frames.length - 1])) this.#moveOne(room);',
+    replace: 'while (frames.length > 0) this.#moveOne(room);',
+    test: ['packages/core/test/slab.test.ts', 'gives objects of an account’s frame to tickets of that account only, and says who paid'],
   },
 ];

@@ -61,4 +61,34 @@ describe('the clean pass', () => {
     reserve.close(account);
     expect(await kernel.shutdown()).toMatchObject({ leakedFrames: 0, leakedTimers: 0 });
   });
+
+  it('is not entered from within itself', async () => {
+    let kernel: Kernel | null = null;
+    const again: Shrinker = { name: 'again', isAllocationFree: true, count: () => 1, scan: () => kernel?.reclaim.cleanPass(1) ?? 0 };
+    const shrinkers = definePlugin({
+      name: 'shrinkers',
+      register: (container) => void container.register<Shrinker>(SHRINKER, { useValue: again }),
+    });
+    kernel = await Kernel.boot({ memory: '1MiB', plugins: [host, shrinkers] });
+    expect(() => kernel?.reclaim.cleanPass(1)).toThrow('entered from within itself');
+    await kernel.shutdown();
+  });
+});
+
+describe('reclaim', () => {
+  it('does nothing for one who is reclaiming already', async () => {
+    const cache = new FrameCache('clean', true);
+    const shrinkers = definePlugin({
+      name: 'shrinkers',
+      register: (container) => void container.register<Shrinker>(SHRINKER, { useValue: cache }),
+    });
+    const kernel = await Kernel.boot({ memory: '1MiB', plugins: [host, shrinkers] });
+    const { allocator } = kernel.memory;
+    cache.free = (pfn) => allocator.freePage(pfn);
+    for (let i = 0; i < 8; i++) cache.pfns.push(allocator.allocPage(kernel.task, Gfp.SLAB));
+    expect(kernel.reclaim.directReclaim(kernel.task.asReclaimer(), 8)).toBe(0);
+    expect([cache.count(), cache.nrScans]).toEqual([8, 0]);
+    expect(kernel.reclaim.directReclaim(kernel.task, 8)).toBe(8);
+    await kernel.shutdown();
+  });
 });

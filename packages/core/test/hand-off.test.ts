@@ -93,6 +93,32 @@ describe('hand-off (M8)', () => {
     expect(order).toEqual(names);
   });
 
+  it('serves those who grow after all other ordinary waiters, and leaves low free', async () => {
+    const memory = new Memory(512);
+    const { allocator } = memory;
+    allocator.reclaimer = { wakeKswapd: () => {}, directReclaim: () => 0, isWorkInFlight: true, inFlight: () => [] } as never;
+    const held: number[] = [];
+    for (let pfn = allocator.allocPage(task, Gfp.ANON); pfn >= 0; pfn = allocator.allocPage(task, Gfp.ANON)) held.push(pfn);
+    const order: string[] = [];
+    void Promise.resolve(allocator.allocPageSlow(task, Gfp.ANON | Gfp.GROWS)).then(() => order.push('grows'));
+    for (const name of ['first', 'second']) void Promise.resolve(allocator.allocPageSlow(task, Gfp.FILE)).then(() => order.push(name));
+    const { min, low } = allocator.watermarks;
+    await settle();
+    const next = (): Promise<void> => {
+      allocator.freePage(held.pop() as number);
+      return settle();
+    };
+    await next();
+    expect([order, allocator.nrFree]).toEqual([['first'], min]);
+    await next();
+    expect([order, allocator.nrFree]).toEqual([['first', 'second'], min]);
+    while (order.length < 3) {
+      expect(allocator.nrFree).toBeLessThanOrEqual(low);
+      await next();
+    }
+    expect([order.at(-1), allocator.nrFree]).toEqual(['grows', low]);
+  });
+
   it('tries nobody else when the first would go below its floor, and charges and counts before it wakes', async () => {
     const { memory, allocator, accounts, callers, ordinary, held, wait, order } = spent(40);
     void wait('ordinary', task);

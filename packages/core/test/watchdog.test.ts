@@ -59,6 +59,24 @@ describe('the watchdog', () => {
     expect((await kernel.shutdown({ timeoutMs: 1 })).leakedTimers).toBe(0);
   });
 
+  it('takes a loss for no sign of life, nor what only makes up for it', async () => {
+    const { time, kernel, reports } = await boot(1_000);
+    const { counters } = kernel.memory;
+    counters.pswpout = 10;
+    void new WaitQueue({ kind: 'lock', name: 'slow' }).wait(kernel.task);
+    await time.advance(500);
+    counters.swpout_again += 4; // the server had lost them
+    await time.advance(501);
+    expect(reports).toHaveLength(1);
+    counters.pswpout += 4;
+    await time.advance(1_000);
+    expect(reports).toHaveLength(2);
+    counters.pswpout++;
+    await time.advance(1_000);
+    expect(reports).toHaveLength(2);
+    expect((await kernel.shutdown({ timeoutMs: 1 })).leakedTimers).toBe(0);
+  });
+
   it('is not misled by a task that is woken, finds nothing and waits again', async () => {
     const { time, kernel, reports } = await boot(1_000);
     const queue = new WaitQueue({ kind: 'frames', name: 'none' });

@@ -270,7 +270,6 @@ describe('a hostile server', () => {
   it.each<[string, (request: Request) => Buffer]>([
     ['replies with a wrong magic', () => Buffer.alloc(16, 7)],
     ['replies with an unknown cookie', (request) => simpleReply(Buffer.from([...request.cookie.subarray(0, 4), 0, 0, 0, 200]))],
-    ['replies with a cookie of another life', (request) => simpleReply(Buffer.from([9, 9, 9, 9, ...request.cookie.subarray(4)]))],
     ['replies twice', (request) => Buffer.concat([simpleReply(request.cookie, 5), simpleReply(request.cookie, 5)])],
   ])('that %s is given up after some attempts, and ends requests with EIO', async (what, reply) => {
     const server = await scripted({ onRequest: (request, socket) => void socket.write(reply(request)) });
@@ -282,6 +281,14 @@ describe('a hostile server', () => {
     }
     const statuses = await Promise.all([user.read(0, new Uint8Array(4096)), user.write(0, new Uint8Array(4096)), user.flush()]);
     expect(statuses).toEqual([-5, -5, -5]);
+    expect(server.nrConnections).toBe(3);
+  });
+
+  it('that replies with a cookie of another connection is not believed', async () => {
+    const anothers = (request: Request): Buffer => simpleReply(Buffer.from([9, 9, 9, 9, ...request.cookie.subarray(4)]));
+    const server = await scripted({ onRequest: (request, socket) => void socket.write(anothers(request)) });
+    const user = await userOf(await open(server.uri, { reconnectTimeoutMs: 500 }));
+    expect(await user.write(0, new Uint8Array(4096))).toBe(-5);
     expect(server.nrConnections).toBe(3);
   });
 

@@ -195,6 +195,23 @@ describe('durability over a lost connection', () => {
     expect(server.requests.map((request) => request.command)).toEqual([3, 3]);
   });
 
+  it('covers with a flush what was acknowledged when it was sent, and nothing after', async () => {
+    const { server, user, lose } = await lossy();
+    let answerFlush: (() => void) | null = null;
+    server.script.onRequest = (request, socket, self) => {
+      if (request.command === 3) answerFlush = () => socket.write(answerTo(request, self));
+      else socket.write(answerTo(request, self));
+    };
+    const flushed = user.flush();
+    await waitFor('the flush is there', () => answerFlush !== null);
+    expect(await user.write(0, new Uint8Array(512))).toBe(0);
+    (answerFlush as unknown as () => void)();
+    expect(await flushed).toBe(0);
+    server.script.onRequest = undefined;
+    await lose();
+    expect(await user.flush()).toBe(WRITE_AGAIN);
+  });
+
   it('holds for a server that has no flush', async () => {
     const { server, user, lose } = await lossy({ flags: 1 });
     expect(await user.write(0, new Uint8Array(512))).toBe(0);

@@ -214,6 +214,26 @@ describe('pages that need no I/O', () => {
   });
 });
 
+describe('a page that changes while it is written out', () => {
+  it('keeps its slot until then, and is written again', async () => {
+    const world = await SwapWorld.boot('2MiB');
+    const { ops } = await world.area({ sizeBytes: 8 * MIB, trusted: false });
+    const buffer = await filled(world, 0.25 * MIB);
+    world.kernel.reclaim.shrink(64, true, false);
+    await world.time.advance(1.5); // the writes have ended, the flush has not
+    ops.isSilent = true;
+    const { swapFree } = world.kernel.meminfo();
+    expect(world.kernel.meminfo().swapWriteback).toBeGreaterThan(0);
+    await world.run(buffer.write(0, pattern(buffer.sizeBytes, 2)));
+    expect(world.kernel.meminfo().swapFree).toBe(swapFree);
+    ops.resume();
+    await pushOut(world);
+    expect(world.kernel.meminfo().anonPages).toBe(0);
+    expect(await differs(world, buffer, 2)).toBe(-1);
+    expect(await world.shutdown()).toEqual(CLEAN);
+  });
+});
+
 describe('what the device does wrong', () => {
   it('shows as EIO when a checksum does not match, and is never a wrong byte', async () => {
     const world = await SwapWorld.boot('1MiB');

@@ -5,8 +5,8 @@
  *
  * | the writer | may go on if |
  * |---|---|
- * | has a ticket (M16) | always: its units bound it |
- * | is throttled by one device only (M16) | that device is under its share |
+ * | has a ticket (M16) | always: its units bound it, and whoever waits for it must not be paced (trap 2) |
+ * | is throttled by one device only (M16) | that device, the one it writes, is under its share (trap 12) |
  * | writes to a backing without a dirty page and at most one in flight | always: every device may have one unit dirty and in its pipe |
  * | any, under freerun | the backing is not strict, or under its share |
  * | any | all are under the limit, and the backing under its share |

@@ -228,6 +228,7 @@ export class Mempool<T extends object> {
   }
 }
 
+/** A pool that is filled from a reserve empties it (trap 1). */
 function withoutTicket(task: TaskContext): TaskContext {
   return task.ticket === null ? task : task.withTicket(null);
 }

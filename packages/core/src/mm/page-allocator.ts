@@ -427,6 +427,7 @@ export class PageAllocator implements FrameGiver {
 
   #allocFromAccount(task: TaskContext, gfp: number): Pfn {
     const { policy } = this.reserve;
+    // The usual case, and the one that a published patch skipped, with this condition turned round (trap 11).
     if (policy.hasCleanPass && this.reclaimer !== null && this.reclaimer.cleanPass(1) > 0 && this.mayTake(task, gfp))
       return this.#takeChecked(task, gfp);
     this.#checkWriteout(task, gfp);

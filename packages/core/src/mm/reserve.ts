@@ -1,7 +1,7 @@
 /**
  * The reserve (M2, M3, M5): accounts in a tree. What spends them are tickets (ticket.ts).
  *
- * There is no flag that opens the reserve. Frames of an account are not set apart by number: they are frames that the floors keep
+ * There is no flag that opens the reserve, and no frame of it is without an owner (trap 3). Frames of an account are not set apart by number: they are frames that the floors keep
  * free. The emergency band holds E = Σ (limit − usage) frames; an ordinary caller never goes below it, and a ticket takes from it up
  * to its own account's limit. A frame taken lowers free and E together, and comes back before its account is credited, so free ≥ E
  * holds at every step.
@@ -104,7 +104,7 @@ export class ReserveAccount {
     return true;
   }
 
-  /** Gives room back. The frames must have been freed before (trap 7). */
+  /** Gives room back. The frames must have been freed before. */
   uncharge(frames: number): void {
     for (let at: ReserveAccount | null = this; at !== null; at = at.parent) {
       invariant(at.#usageFrames >= frames, `account ${at.name} is credited more than it was charged`);

@@ -112,7 +112,7 @@ export class WriteoutGraph {
     const from = this.#entry(fromNode);
     const to = this.#entry(toNode);
     if (from.successors.has(to)) return null;
-    const back = pathBetween(to, from);
+    const back = pathBetween(to, from); // a bitmap on the array it protects, say (trap 10)
     if (back !== null) {
       const cycle = [from, ...back].map((entry) => entry.node.name);
       throw new KernelError('EDEADLK', `writeout would wait for itself: ${cycle.join(' → ')}`, { details: { cycle } });

@@ -255,7 +255,8 @@ export class Reclaim implements Reclaimer {
   }
 
   /**
-   * A swap page's way out is over. It is freed if it is clean and nobody used it meanwhile; else it goes back to the lists.
+   * A swap page's way out is over. It is freed if it is clean and nobody used it meanwhile, all of which is seen in the step that frees it
+   * (trap 8); else it goes back to the lists.
    * For the swap plugin, which has cleared WRITEBACK and, after a failure, set DIRTY.
    */
   endSwapWriteback(pfn: Pfn): void {

@@ -4,7 +4,7 @@
  * | # | page is | then |
  * |---|---|---|
  * | 1 | locked, or in use by somebody across a wait | keep |
- * | 3 | under writeback | mark it to be freed at its end; never wait |
+ * | 3 | under writeback | mark it to be freed at its end; never wait (trap 6) |
  * | 4 | young: for the second time, for the first time | activate, keep |
  * | 5 | anonymous without slot, may not swap / may | activate / swap it out |
  * | 7 | dirty, file | mark, activate; the flusher writes, not reclaim |

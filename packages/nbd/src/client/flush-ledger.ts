@@ -31,7 +31,7 @@ export class FlushLedger {
 
   /** The connection was lost. */
   connectionLost(): void {
-    if (this.#acknowledged > this.#settled) this.#lost = this.#acknowledged;
+    this.#lost = this.#acknowledged;
   }
 
   /** True if the next flush must fail with `WRITE_AGAIN`. */

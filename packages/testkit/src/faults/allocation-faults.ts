@@ -34,6 +34,7 @@ export interface AllocationInjector {
 }
 
 type Allocate = (...args: never[]) => unknown;
+/** All of them, waiting or not: an injector that spares some spares writeout (trap 13). */
 const METHODS = ['allocPage', 'allocPageSlow', 'allocBlock'] as const;
 
 /** Has allocations of `kernel` fail from now on. */

@@ -5,7 +5,7 @@
  *     atomic     E     callers who cannot wait: E = Σ (limit − usage)
  *     ordinary   min   everybody else: max(M1, Σ limit + A)
  *
- * A writeout allocation takes free memory above its floor; then makes the clean pass; then spends its account; then waits for room in it. So
+ * Floors are counts of frames, not shares of `min`: shares move when `min` does, and overlap (trap 5). A writeout allocation takes free memory above its floor; then makes the clean pass; then spends its account; then waits for room in it. So
  * nobody can starve what it depends on. Levels only decide who is served first.
  */
 import { limitFrames } from '../footprint.js';
