@@ -1,5 +1,8 @@
 /** The guards that tests must hold: see `mutant.ts`. In the order of the mechanisms. */
 import type { Mutant } from './mutant.js';
+import { EDGE_MUTANTS } from './edges.js';
+import { MD_MUTANTS } from './md.js';
+import { RECLAIM_MUTANTS } from './reclaim.js';
 import { RESERVE_MUTANTS } from './reserve.js';
 import { VFS_MUTANTS } from './vfs.js';
 
@@ -11,6 +14,8 @@ const NBD_CLIENT = 'packages/nbd/src/client/nbd-device.ts';
 
 export const MUTANTS: readonly Mutant[] = [
   ...RESERVE_MUTANTS,
+  ...RECLAIM_MUTANTS,
+  ...EDGE_MUTANTS,
   {
     name: 'm4-cycle-check',
     guard: 'an edge that would close a cycle is refused (M4)',
@@ -99,4 +104,5 @@ export const MUTANTS: readonly Mutant[] = [
     test: ['packages/nbd/test/reconnect.test.ts', 'a flush after it says "write again" once, if writes were acknowledged and not flushed'],
   },
   ...VFS_MUTANTS,
+  ...MD_MUTANTS,
 ];
