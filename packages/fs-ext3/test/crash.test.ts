@@ -14,6 +14,7 @@ import { bytesOf, freshDisk } from './support/fresh-disk.js';
 import { e2fsck, hasPeers, makeFolder, MIB } from './support/image.js';
 import { Workload } from './support/workload.js';
 
+const SEED = Number(process.env.TIDEMARK_SEED ?? 0);
 const BUDGET_MS = Number(process.env.TIDEMARK_CRASH_MS ?? 7000);
 let folder = '';
 beforeAll(() => {
@@ -100,8 +101,8 @@ const ROWS: readonly (readonly [name: string, seed: number, sizeBytes: number, o
 
 describe.skipIf(!hasPeers)('after a crash at any write or flush, everything is well, with', () => {
   it.each(ROWS)('%s', { timeout: 240_000 }, async (name, seed, sizeBytes, options) => {
-    const { log, durable } = await record(seed, await freshDisk(sizeBytes, options), sizeBytes, 250);
-    const random = new Random(seed);
+    const { log, durable } = await record(seed + SEED, await freshDisk(sizeBytes, options), sizeBytes, 250);
+    const random = new Random(seed + SEED);
     const file = path.join(folder, `${seed}.img`);
     const theirs = path.join(folder, `${seed}-theirs.img`);
     let nrPoints = 0;

@@ -44,10 +44,8 @@ async function runWith(seed: number, fault: ((request: DiskRequest) => number) |
         const device = kernel.attach(disk);
         let failure: string | null = null;
         let synced = 0;
-        let isMounted = false;
         try {
           await kernel.mount('ext3:disk', '/', { device });
-          isMounted = true;
           const workload = new Workload(kernel, world.randomOf('work'), { fileBytesMax: 100_000, nameBytesMax: 40, filesMax: 40 });
           try {
             for (let i = 0; i < 120; i++) {
@@ -58,11 +56,10 @@ async function runWith(seed: number, fault: ((request: DiskRequest) => number) |
             workload.closeAll();
           }
           await kernel.unmount('/');
-          isMounted = false;
         } catch (error) {
           failure = (error as Error).message;
         }
-        if (isMounted && failure !== null) {
+        if (failure !== null && kernel.vfs.mounts.list().length > 0) {
           const { vfs } = kernel;
           const file = await run(vfs.open(vfs.caller(), '/after', OpenFlag.CREATE | OpenFlag.READ_WRITE, 0o644));
           if (typeof file !== 'number') {

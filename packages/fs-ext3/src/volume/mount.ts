@@ -9,6 +9,7 @@
  */
 import {
   BlockDevice,
+  Errno,
   type Kernel,
   KernelError,
   type MountOptions,
@@ -274,10 +275,8 @@ class Mounter {
     const { superblock, clock, journal } = parts;
     const { fields } = superblock;
     const wasValid = (fields.state & FsState.VALID) !== 0;
-    if (opened !== null && opened.superblock.errno !== 0) {
-      fields.state |= FsState.ERROR;
-      opened.superblock.errno = 0;
-    }
+    const noted = opened?.superblock.errno ?? 0; // why the journal was aborted, if it was
+    if (noted === -Errno.EUCLEAN) fields.state |= FsState.ERROR;
     await superblock.changeNow(this.task, {
       featureIncompat: opened === null ? fields.featureIncompat : fields.featureIncompat | Incompat.RECOVER,
       state: opened === null ? fields.state & ~FsState.VALID : fields.state,
@@ -287,6 +286,10 @@ class Mounter {
     await processOrphans(parts, this.task);
     const status = await run(journal.commit(this.task));
     if (status < 0) throw journal.cause ?? new KernelError('EIO', `${this.name}: the first commit failed`);
+    if (opened !== null && noted !== 0) {
+      await superblock.changeNow(this.task, { state: fields.state | FsState.ERROR });
+      opened.superblock.errno = 0;
+    }
     return { wasValid };
   }
 

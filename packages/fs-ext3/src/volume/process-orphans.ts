@@ -1,4 +1,7 @@
-/** Finishes, at mount, what a crash interrupted: inodes without a name are deleted, those that were being cut are cut. */
+/**
+ * Finishes, at mount, what a crash interrupted: inodes without a name are deleted, those that were being cut are cut. Where errors were seen,
+ * nothing is trusted so far: the list stays as it is, for a check to deal with.
+ */
 import { errorFrom, run, settle, type TaskContext } from '@tidemark/core';
 import { FsState } from '../format/superblock.js';
 import { deleteNode, truncate } from '../inode/truncate.js';
@@ -10,9 +13,8 @@ import { type Parts, wallMs } from './parts.js';
 /** @throws KernelError EIO, ENOMEM. A list that makes no sense is given up, and the filesystem has errors. */
 export async function processOrphans(parts: Parts, task: TaskContext): Promise<void> {
   const { superblock, orphans, journal, clock, nodes, credits } = parts;
-  if (superblock.fields.lastOrphan === 0) return;
-  const hasErrors = (superblock.fields.state & FsState.ERROR) !== 0;
-  const list = hasErrors ? null : await collect(parts, task);
+  if (superblock.fields.lastOrphan === 0 || (superblock.fields.state & FsState.ERROR) !== 0) return;
+  const list = await collect(parts, task);
   if (list === null) {
     superblock.fields.state |= FsState.ERROR;
     const given = await run(
