@@ -57,6 +57,12 @@ const localChain: readonly Omit<SpaceSearch, 'space'>[] = [
   },
   {
     answer: 'limits',
+    without: 'a floor for the server above that of ext3 (M4)',
+    expected: stuck('frames: free above 0', 'task: nfs-server', 'page: ext3 writeback', 'task: ext3'),
+    build: () => localChainModel(limitsPolicyByHand([0, 0, 2, 3])),
+  },
+  {
+    answer: 'limits',
     without: 'a frame of the gap (M4)',
     expected: stuck('frames: free above 1', 'task: nfs-server'),
     build: () => localChainModel(limitsPolicyByHand([0, 1, 2, 3])),
