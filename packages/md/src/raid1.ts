@@ -161,7 +161,6 @@ export class Raid1 {
       device.hold('md');
       const undo: (() => void | Promise<void>)[] = [() => device.unhold()];
       try {
-        const found = await newMember(kernel, core, device, options.force ?? false);
         const node = await kernel.writeoutNodeOf(device);
         const own = await kernel.writeoutNodeOf(this.device);
         const users = this.assembled.place?.isInternal === true ? [own, this.assembled.place.node] : [own];
@@ -169,6 +168,7 @@ export class Raid1 {
         undo.push(() => {
           for (const user of users) kernel.reserves.graph.removeEdge(user, node);
         });
+        const found = await newMember(kernel, core, device, options.force ?? false);
         const parts = { device, node, superblock: found.superblock, badBlocks: [], isOwned: false };
         const member = await Member.create(kernel.memory, core.task, parts, windowPages(kernel.memory.nrFrames));
         undo.push(() => member.free());
