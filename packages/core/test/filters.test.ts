@@ -6,10 +6,12 @@ import {
   copyOnWrite,
   delay,
   DelayFilter,
+  describeFilter,
   ErrorFilter,
   type ErrorRule,
   Errno,
   errors,
+  filterFootprint,
   filterOf,
   type Kernel,
   openFilter,
@@ -204,6 +206,37 @@ describe('Any stack of filters', () => {
   });
 });
 
+describe('Closing a filter', () => {
+  it('over a device that answers nothing ends all the same: that is aborted in the end, whoever has opened it', async () => {
+    for (const isShutdown of [false, true]) {
+      const it = await box();
+      const { kernel, time } = it;
+      const below = lateDevice(it, 1);
+      const device = await of(slow, counted)(kernel, kernel.attach(below));
+      below.isSilent = true;
+      const reading = submit(device, makeBio(BioOp.READ, 0, [[it.address, PAGE_SIZE]]));
+      await time.advance(60_000);
+      expect(below.inFlight.size).toBe(1);
+      if (!isShutdown) await time.run(device.close(), 5_000);
+      const ended = it.end();
+      expect(await time.run(reading, 5_000)).toBe(-Errno.EIO);
+      await ended;
+    }
+  });
+
+  it('leaves a device that is slow its time, and its caller the device', async () => {
+    const it = await box();
+    const { kernel, time } = it;
+    const lower = kernel.attach(lateDevice(it, 1, { delayMs: () => 1_900 }));
+    const device = await counted(kernel, lower);
+    const reading = submit(device, makeBio(BioOp.READ, 0, [[it.address, PAGE_SIZE]]));
+    await time.run(device.close());
+    expect(await reading).toBe(0);
+    expect(await time.run(submit(lower, makeBio(BioOp.READ, 0, [[it.address, PAGE_SIZE]])))).toBe(0);
+    await it.end();
+  });
+});
+
 describe('Opening filters', () => {
   it('by name: stacked, with settings; what is below goes with them', async () => {
     const it = await box();
@@ -324,6 +357,17 @@ describe('Opening filters', () => {
     expect(before - beside).toBe(0);
     expect(declared).toBeGreaterThan(8);
     expect(beside - kernel.memory.allocator.nrFree).toBe(declared);
+    const { name, kind, footprint } = describeFilter('dry', []);
+    expect({ name, kind, ...footprint(kernel.memory.nrFrames) }).toEqual({
+      name: 'dry',
+      kind: 'block-device',
+      ...filterFootprint(kernel.memory.nrFrames),
+    });
+    expect(nodes.find((node) => node.name === 'stats:mem:64MiB')).toMatchObject({
+      standing: footprint(kernel.memory.nrFrames).standing[0].frames,
+      nrUnits: kernel.memory.sizes.clientUnits,
+      needs: ['mem:64MiB (2)'],
+    });
     await it.end();
   });
 });
@@ -477,8 +521,9 @@ describe('Error', () => {
         });
         const cache = kernel.cacheDevice(device);
         const nrPages = 512;
-        /** For each page: what it may hold; the last good sync leaves one. */
+        /** For each page: what it may hold. A sync that succeeds leaves one for each page written since the sync before, good or not. */
         const may = Array.from({ length: nrPages }, () => new Set([0]));
+        const sinceSync = new Map<number, number>();
         const page = Buffer.alloc(PAGE_SIZE);
         for (let n = 0; n < 300; n++) {
           const index = Math.floor(random() * nrPages);
@@ -487,12 +532,19 @@ describe('Error', () => {
             if (action < 0.5) {
               const tag = 1 + (n % 255);
               may[index].add(tag);
+              sinceSync.delete(index);
               await time.run(cache.write(index * PAGE_SIZE, page.fill(tag)));
+              sinceSync.set(index, tag);
             } else if (action < 0.95) {
               await time.run(Promise.resolve(cache.read(index * PAGE_SIZE, page)));
               expect(may[index].has(page[0])).toBe(true);
               expect(page.equals(Buffer.alloc(PAGE_SIZE, page[0]))).toBe(true);
-            } else await time.run(cache.sync());
+            } else {
+              const written = [...sinceSync];
+              sinceSync.clear();
+              await time.run(cache.sync());
+              for (const [at, tag] of written) may[at] = new Set([tag]);
+            }
           } catch (error) {
             expect(['EIO', 'ENOSPC']).toContain((error as { code: string }).code);
             nrErrors++;

@@ -9,7 +9,8 @@
  * ends the bio with it; what was passed on before that has happened. A filter has the devices below to itself.
  *
  * Closing ends what waits with EIO, aborts those devices below that are the filter's own, and waits until they have ended what they have. A
- * device that is the caller's is only waited for, and stays open.
+ * device that is the caller's is only waited for, and stays open; one that answers nothing is aborted, too, when 2 s are over: the memory of a
+ * request is the device's until it has ended it, and closing must end.
  */
 import { Errno, KernelError, type NegErrno } from '../../base/errno.js';
 import type { NodeFootprint } from '../../mm/footprint.js';
@@ -24,6 +25,9 @@ import type { Bio } from '../bio.js';
 import { bioPoolFrames } from '../bio-pool.js';
 import type { BlockDevice, BlockDeviceOps } from '../block-device.js';
 import { FILTER_SEGMENTS, FilterRequest } from './filter-request.js';
+
+/** Time that a device which is the caller's has to end what it has, when the filter is closed. */
+const CLOSE_PATIENCE_MS = 2_000;
 
 /** What a filter is made of. */
 export interface FilterParts {
@@ -300,11 +304,18 @@ export abstract class Filter implements BlockDeviceOps {
     this.#isClosing = true;
     for (let bio = this.#shift(); bio !== null; bio = this.#shift()) bio.end(-Errno.EIO);
     this.dropHeld();
-    // What aborting throws is what closing them throws, below.
-    await Promise.allSettled(this.parts.owned.map((device) => device.abort()));
+    const { clock, owned, below } = this.parts;
+    await abortAll(owned);
+    const patience = clock.setTimer(CLOSE_PATIENCE_MS, () => void abortAll(below));
     await this.#untilIdle();
+    clock.clearTimer(patience);
     this.release();
     this.#charge.free();
     await this.parts.letGo();
   }
+}
+
+/** What aborting a device throws, closing it throws again, to whoever's it is. */
+async function abortAll(devices: readonly BlockDevice[]): Promise<void> {
+  await Promise.allSettled(devices.map((device) => device.abort()));
 }
