@@ -3,7 +3,7 @@
  * time it starts, what is read is what may be there, members in sync hold the same, and what was flushed is not lost. By replay from seeds.
  */
 import { type BlockDevice, Errno, isKernelError, PAGE_SIZE } from '@tidemark/core';
-import { assembleArray, createArray, type Raid1, raid1Of } from '@tidemark/md';
+import { assembleArray, createArray, decodeSuperblock, type Raid1, raid1Of, Role, SUPERBLOCK_OFFSET_BYTES } from '@tidemark/md';
 import type { DiskImage, Random, Scenario, World } from '@tidemark/testkit';
 import { explore } from '@tidemark/testkit/host';
 import { describe, expect, it } from 'vitest';
@@ -55,7 +55,7 @@ class Life {
     const device =
       images.length === 0
         ? await createArray(box.kernel, devices, { bitmap: this.bitmap, assumeEqual: true })
-        : await assembleArray(box.kernel, devices, { degraded: true });
+        : await this.#assemble(box, devices, images);
     const raid = raid1Of(box.kernel, device);
     if (random.chance(0.7))
       await this.#checkAll(
@@ -79,6 +79,19 @@ class Life {
     box.machine.kill();
     world.progress();
     return found;
+  }
+
+  /** A member that could not be told that another is back seems to have been used alone. The freshest tells who belongs together. */
+  async #assemble({ kernel }: Box, devices: readonly BlockDevice[], images: readonly DiskImage[]): Promise<BlockDevice> {
+    try {
+      return await assembleArray(kernel, devices, { degraded: true });
+    } catch (error) {
+      if (!this.hasErrors || !isKernelError(error) || error.code !== 'EINVAL') throw error;
+      const superblocks = images.map((image) => decodeSuperblock(bytesOf(image, SUPERBLOCK_OFFSET_BYTES, PAGE_SIZE), DISK_BYTES, 'image'));
+      const freshest = superblocks.reduce((best, each) => (each.events > best.events ? each : best));
+      const right = devices.filter((_, i) => freshest.roles[superblocks[i].devNumber] < Role.FAULTY);
+      return assembleArray(kernel, right, { degraded: true });
+    }
   }
 
   async #write(io: Io, writer: number): Promise<void> {
