@@ -13,6 +13,8 @@ const DIRTY_LIMITS = 'packages/core/src/cache/dirty-limits.ts';
 const DIRTY_PAGES = 'packages/core/src/cache/dirty-pages.ts';
 const SWAP_WRITER = 'packages/swap/src/swap-writer.ts';
 const ANONYMOUS = 'packages/swap/src/anonymous-space.ts';
+const SEMAPHORE = 'packages/core/src/task/semaphore.ts';
+const WATCHED = 'packages/testkit/src/simulation/progress.ts';
 const WATCHDOG = 'packages/core/src/kernel/watchdog.ts';
 const PROGRESS = 'packages/core/src/kernel/progress.ts';
 
@@ -26,6 +28,9 @@ const WRITEBACK_TEST = 'packages/core/test/writeback.test.ts';
 const AREAS_TEST = 'packages/swap/test/areas.test.ts';
 const ON_DISK_TEST = 'packages/testkit/test/swap-on-disk.test.ts';
 const WATCHDOG_TEST = 'packages/core/test/watchdog.test.ts';
+
+const TASK_TEST = 'packages/core/test/task.test.ts';
+const RUN_TEST = 'packages/testkit/test/simulated-disk.test.ts';
 
 export const RECLAIM_MUTANTS: readonly Mutant[] = [
   {
@@ -75,6 +80,22 @@ export const RECLAIM_MUTANTS: readonly Mutant[] = [
     find: 'this.#parts.memory.reserve.policy.onFreed?.();',
     replace: '',
     test: [KSWAPD_TEST, 'that gives up lets those go on who are held up for its sake'],
+  },
+  {
+    name: 'm1-last-write-wakes',
+    guard: 'when nothing is in flight any more, who waits for memory looks again (M1)',
+    file: RECLAIM,
+    find: 'if (!this.isWorkInFlight) this.#parts.memory.allocator.retryWaiters();',
+    replace: '',
+    test: [KSWAPD_TEST, 'tells who waits for memory that the last write has ended and freed nothing'],
+  },
+  {
+    name: 'm3-lower-floor-wakes',
+    guard: 'who waits for a frame is served when the floor comes down (M3, M8)',
+    file: ALLOCATOR,
+    find: 'this.#handOff.serve(); // a lower floor',
+    replace: '// a lower floor',
+    test: [MM_TEST, 'get what an account leaves when it is closed'],
   },
   {
     name: 'm6-no-recursion',
@@ -178,7 +199,7 @@ export const RECLAIM_MUTANTS: readonly Mutant[] = [
     file: THROTTLE,
     find: 'fileCounts.nrWriteback + this.#nrClaimed;',
     replace: 'fileCounts.nrWriteback;',
-    test: [WRITEBACK_TEST, 'holds however many write at once'],
+    test: [WRITEBACK_TEST, 'counts what writers have the word for and have not made dirty yet'],
   },
   {
     name: 'm10-ceiling-lags',
@@ -294,5 +315,37 @@ export const RECLAIM_MUTANTS: readonly Mutant[] = [
     find: 'if (this.#hasMoved()) this.#waitedMs = 0;',
     replace: 'this.#hasMoved();\n    this.#waitedMs = 0;',
     test: [WATCHDOG_TEST, 'is not misled by a task that is woken, finds nothing and waits again'],
+  },
+  {
+    name: 'm22-aborted-waiter-lets-others-by',
+    guard: 'a waiter that gives up lets those by whom its want held up (M22)',
+    file: SEMAPHORE,
+    find: 'this.#grant(); // we may',
+    replace: '// we may',
+    test: [TASK_TEST, 'lets nobody overtake a waiter that wants much'],
+  },
+  {
+    name: 'm22-nobody-overtakes',
+    guard: 'nobody takes units in front of one that waits (M22)',
+    file: SEMAPHORE,
+    find: 'this.#queue.nrWaiters > 0 || ',
+    replace: '',
+    test: [TASK_TEST, 'lets nobody overtake a waiter that wants much'],
+  },
+  {
+    name: 'm22-oracle-lets-timers-fire-twice',
+    guard: 'a run is stuck only when every timer has had its turns (M22, the oracle)',
+    file: WATCHED,
+    find: ' && elapsedMs > TIMER_ROUNDS * events.longestTimerMs()',
+    replace: '',
+    test: [RUN_TEST, 'with one long timer, or with progress now and then, is not'],
+  },
+  {
+    name: 'm22-oracle-waits-for-devices',
+    guard: 'a run is not stuck while a device works (M22, the oracle)',
+    file: WATCHED,
+    find: 'if (events.nrUnderWay > 0) return false;',
+    replace: '',
+    test: [RUN_TEST, 'goes on while a device takes its time'],
   },
 ];

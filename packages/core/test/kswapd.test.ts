@@ -75,4 +75,30 @@ describe('kswapd', () => {
     for (const pfn of taken) allocator.freePage(pfn);
     await time.run(kernel.shutdown());
   });
+
+  it('tells who waits for memory that the last write has ended and freed nothing', async () => {
+    const time = new VirtualTime();
+    const { kernel } = await boot({ plugins: [virtualHost(time)] });
+    const { allocator, frames } = kernel.memory;
+    const taken: number[] = [];
+    for (
+      let pfn = allocator.allocPage(kernel.task, FrameClass.TRANSIENT);
+      pfn >= 0;
+      pfn = allocator.allocPage(kernel.task, FrameClass.TRANSIENT)
+    )
+      taken.push(pfn);
+    frames.pin(taken[0]); // work in flight
+    let got: number | null = null;
+    void Promise.resolve(allocator.allocPageSlow(kernel.task, FrameClass.ANON)).then((pfn) => {
+      got = pfn;
+    });
+    await time.advance(1000);
+    expect(got).toBe(null);
+    frames.unpin(taken[0]);
+    kernel.reclaim.noteProgress();
+    await time.advance(1000);
+    expect(got).toBe(NONE);
+    for (const pfn of taken) allocator.freePage(pfn);
+    await time.run(kernel.shutdown());
+  });
 });

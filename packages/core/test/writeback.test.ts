@@ -117,6 +117,20 @@ describe('dirtyable memory (M10)', () => {
 });
 
 describe('dirty throttling', () => {
+  it('counts what writers have the word for and have not made dirty yet', async () => {
+    const { time, kernel } = await bootFile('4MiB');
+    const { throttle } = kernel.writeback;
+    const backings = [1, 2].map((n) => kernel.writeback.backingOf({}, `device ${n}`));
+    const nrGranted = [0, 0];
+    for (let i = 0; i < 1024; i++) if (throttle.claim(kernel.task, backings[i % 2]) === 0) nrGranted[i % 2]++;
+    const { nrFree, high } = kernel.memory.allocator;
+    expect(nrGranted[0] + nrGranted[1]).toBeLessThanOrEqual(Math.floor((nrFree - high + 1) / 5));
+    expect(nrGranted[0]).toBeGreaterThan(10);
+    for (const [n, backing] of backings.entries()) for (let i = 0; i < nrGranted[n]; i++) throttle.unclaim(backing);
+    await time.settle();
+    expect(await time.run(kernel.shutdown())).toMatchObject({ leakedFrames: 0 });
+  });
+
   it('holds however many write at once', async () => {
     await fc.assert(
       fc.asyncProperty(fc.integer(), fc.integer({ min: 1, max: 40 }), async (seed, nrWriters) => {

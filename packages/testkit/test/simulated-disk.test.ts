@@ -252,6 +252,31 @@ describe('a run', () => {
       },
     };
     expect(await simulate(slow, { seed: 1 })).toMatchObject({ verdict: 'completes' });
+    const slower: Scenario = {
+      name: 'slower',
+      async run(world) {
+        for (let n = 0; n < 3; n++) await world.sleep(100_000); // longer than the patience, and not three times the timer
+      },
+    };
+    expect(await simulate(slower, { seed: 1 })).toMatchObject({ verdict: 'completes' });
+  });
+
+  it('goes on while a device takes its time', async () => {
+    const slow: Scenario = {
+      name: 'slow disk',
+      async run(world) {
+        const user = await User.create(world, { latencyMs: 400_000 });
+        let isOver = false;
+        const written = user.write(0, 0, 1, 7).finally(() => {
+          isOver = true;
+          world.progress();
+        });
+        while (!isOver) await world.sleep(10_000);
+        expect(await written).toBe(0);
+        user.done();
+      },
+    };
+    expect(await simulate(slow, { seed: 1 })).toMatchObject({ verdict: 'completes' });
   });
 
   it('that goes round in circles without progress is stuck, when its events are used up', async () => {
