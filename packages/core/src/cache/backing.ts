@@ -1,6 +1,6 @@
 /**
  * A backing: what the dirty pages of some page caches go to, as one queue. It has the dirty limits (M10), the writes in flight, and knows
- * which of its caches have dirty pages, the one that has had them longest first.
+ * which of its caches have dirty pages, the one whose turn it is first.
  *
  * | who | starts writes |
  * |---|---|
@@ -64,7 +64,7 @@ export class Backing {
   readonly runs = Array.from({ length: RUNS_MAX }, () => new WriteRun());
   readonly spareRuns = [...this.runs];
   nrRunsBegun = 0;
-  /** Those with dirty pages, in the order in which they became so. */
+  /** Those with dirty pages; the first has waited longest. */
   readonly dirtyCaches = new Set<DirtyCache>();
 
   constructor(
@@ -101,7 +101,7 @@ export class Backing {
   }
 
   /**
-   * Starts writing dirty pages, of the cache first that has had them longest. Never waits.
+   * Starts writing dirty pages, of the cache first that has waited longest for a turn. Never waits.
    * @param wants which pages of a cache; null for none of them. Default: all.
    * @returns pages started.
    */
@@ -110,7 +110,9 @@ export class Backing {
     for (const cache of [...this.dirtyCaches]) {
       if (started >= nrPages || this.spareRuns.length === 0 || this.failuresInARow >= FAILURES_MAX) break;
       const mayWrite = wants(cache);
-      if (mayWrite !== null) started += cache.startWriteback(nrPages - started, mayWrite);
+      const nrBegun = mayWrite === null ? 0 : cache.startWriteback(nrPages - started, mayWrite);
+      started += nrBegun;
+      if (nrBegun > 0 && this.dirtyCaches.delete(cache)) this.dirtyCaches.add(cache); // the others have their turn next
     }
     return started;
   }

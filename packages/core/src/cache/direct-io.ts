@@ -126,22 +126,23 @@ export class DirectIo {
       return -Errno.EINVAL;
     const written = await this.flush(task, offsetBytes, source.length);
     if (written < 0) return written;
+    // Before the range is held: whoever writes out may come to wait for it, and nobody whom writeout waits for may wait for memory (M11).
+    const bounce = new Bounce(this.parts);
+    const taken = await bounce.take(task, Math.ceil(source.length / PAGE_SIZE));
+    if (taken < 0) return taken;
     let done = 0;
     const status = await this.truncation.replace(task, offsetBytes, source.length, async () => {
-      const bounce = new Bounce(this.parts);
       let ended: 0 | NegErrno = 0;
       while (done < source.length) {
-        const left = source.length - done;
-        ended = await bounce.take(task, Math.ceil(left / PAGE_SIZE));
-        const length = Math.min(left, bounce.nrFrames * PAGE_SIZE);
-        if (ended === 0) ended = await this.#writeRun(task, ops, offsetBytes + done, source.subarray(done, done + length), bounce);
+        const length = Math.min(source.length - done, bounce.nrFrames * PAGE_SIZE);
+        ended = await this.#writeRun(task, ops, offsetBytes + done, source.subarray(done, done + length), bounce);
         if (ended < 0) break;
         done += length;
         if (offsetBytes + done > ops.sizeBytes) ops.setSize?.(offsetBytes + done);
       }
-      bounce.free();
       return ended;
     });
+    bounce.free();
     return done > 0 ? done : status;
   }
 

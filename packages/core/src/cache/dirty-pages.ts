@@ -47,6 +47,8 @@ export class DirtyPages implements DirtyCache {
   #nrDirty = 0;
   #nrKept = 0;
   #nrRuns = 0;
+  /** Where `startWriteback` goes on, so that a page that is written all the time does not hold up those behind it. */
+  #resumeAt = 0;
   #dirtySinceMs = 0;
   /** No page beyond it was ever dirty. */
   #highestDirtied = -1;
@@ -138,16 +140,24 @@ export class DirtyPages implements DirtyCache {
 
   startWriteback(nrPages: number, mayWrite: MayWrite = anyPage): number {
     const { backing } = this.#parts;
+    const first = this.#resumeAt;
+    let hasWrapped = first === 0;
     let started = 0;
-    for (let index = 0; started < nrPages && backing.spareRuns.length > 0 && backing.failuresInARow < FAILURES_MAX; ) {
-      index = this.#nextToWrite(index, mayWrite);
-      if (index < 0) break;
+    while (started < nrPages && backing.spareRuns.length > 0 && backing.failuresInARow < FAILURES_MAX) {
+      const index = this.#nextToWrite(this.#resumeAt, mayWrite);
+      if (index < 0 || (hasWrapped && first > 0 && index >= first)) {
+        if (index >= 0 || hasWrapped) break;
+        hasWrapped = true;
+        this.#resumeAt = 0;
+        continue;
+      }
       const ticket = this.#tryBegin();
       if (ticket === undefined) break;
       const count = this.#beginRun(index, ticket, mayWrite);
-      index += count;
+      this.#resumeAt = index + count;
       started += count;
     }
+    if (started === 0) this.#resumeAt = 0;
     return started;
   }
 

@@ -12,16 +12,16 @@
  * | its operations | what is behind |
  * | replacement policy, reclaim | when a clean page goes |
  *
- * What can meet what. Everything between two waits is one step; the column is there first, the row comes:
+ * What can meet what. Everything between two waits is one step; the column is there first, the row comes. Each pair has a test under random
+ * schedules. A fault is a read or a write like any other: nobody maps pages.
  *
  * | | read in flight | write waiting in `dirtyPage` | writeback | truncation | reclaim |
  * |---|---|---|---|---|---|
  * | read | waits for that read | sees the page as it is, or reads it | sees the page | is cut at the new end | reads again |
- * | write | waits for that read, unless it writes the whole page… which enters if none has | the last one to bring in wins; the loser of an index asks again | brings in: dirty again, written again | of a page that goes: waits, asks again | page has a reference |
+ * | write | waits for that read | the last to bring in wins; who finds another's page in place of its own asks again | brings in: dirty again, written again | of a page that goes: waits, asks again | reads again, or begins afresh |
  * | writeback | page is not dirty | writes what was dirty before | one a page; waits for the next round | begins no page that goes | – |
  * | truncation | waits for it, drops the page | takes the page out: the write asks again | waits for it, drops the page | one at a time | page has gone |
  * | reclaim | page is locked, on no list | page has a reference | page is under writeback: kept | page has gone | – |
- * | fault | as read | as read | as read | as read | as read |
  *
  * Offsets go to 2^44 bytes. A write that stops early returns what it has written; the error comes with the next.
  */

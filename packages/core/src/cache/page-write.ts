@@ -60,6 +60,8 @@ export class PageWrite implements PageChange {
     offsetBytes: number,
     source: Uint8Array | null,
     readonly lengthBytes: number,
+    /** False while a range is held: whom others wait for is not paced (M11). */
+    readonly isThrottled = true,
   ) {
     this.#parts = parts;
     this.#task = task;
@@ -101,7 +103,8 @@ export class PageWrite implements PageChange {
     this.fromByte = at - this.index * PAGE_SIZE;
     this.toByte = Math.min(PAGE_SIZE, this.fromByte + this.lengthBytes - this.#done);
     const { throttle, backing, ops } = this.#parts;
-    if (ops.writepages === undefined || (ops.dirtyPage === undefined && this.#wasDirty())) return this.#stepped(this.#change());
+    if (!this.isThrottled || ops.writepages === undefined || (ops.dirtyPage === undefined && this.#wasDirty()))
+      return this.#stepped(this.#change());
     const claimed = throttle.claim(this.#task, backing);
     if (isPromise(claimed)) return claimed.then((status) => (status < 0 ? status : this.#claimed()));
     return claimed < 0 ? claimed : this.#claimed();

@@ -34,6 +34,11 @@ export class Truncation {
     const { ops } = this.#parts;
     if (ops.setSize === undefined) return -Errno.EINVAL;
     const first = Math.ceil(sizeBytes / PAGE_SIZE);
+    return this.#withPages(task, [sizeBytes], () => this.#resizeIn(task, sizeBytes, first, free));
+  }
+
+  #resizeIn(task: TaskContext, sizeBytes: number, first: number, free: () => MaybePromise<0 | NegErrno>): Promise<0 | NegErrno> {
+    const { ops } = this.#parts;
     return this.#parts.range.exclusively(task, first, XA_MAX_INDEX, async () => {
       const before = ops.sizeBytes;
       if (sizeBytes < before) {
@@ -101,13 +106,34 @@ export class Truncation {
     if (end <= offsetBytes) return 0;
     const first = Math.ceil(offsetBytes / PAGE_SIZE);
     const last = (end === sizeBytes ? Math.ceil(end / PAGE_SIZE) : Math.floor(end / PAGE_SIZE)) - 1;
-    return this.#parts.range.exclusively(task, first, last, async () => {
+    const hole = async (): Promise<0 | NegErrno> => {
       let status = await this.#zero(task, offsetBytes, Math.min(first * PAGE_SIZE, end));
       if (status === 0) status = await this.#zero(task, Math.max((last + 1) * PAGE_SIZE, first * PAGE_SIZE), end);
       const patient = task.withSignal(null);
       if (status === 0) status = await this.#drop(patient, first, last, 'dropped');
       return status < 0 ? status : free();
-    });
+    };
+    return this.#withPages(task, [offsetBytes, end], () => this.#parts.range.exclusively(task, first, last, hole));
+  }
+
+  /**
+   * Does `work` with the pages in memory that some offsets cut in two. They are brought in before a range is held: whoever writes out may come to
+   * wait for it, and nobody whom writeout waits for may wait for memory (M11).
+   */
+  async #withPages(task: TaskContext, offsets: readonly number[], work: () => Promise<0 | NegErrno>): Promise<0 | NegErrno> {
+    const { pages, filler, ops } = this.#parts;
+    const held: Pfn[] = [];
+    let status: 0 | NegErrno = 0;
+    for (const offset of offsets) {
+      if (offset % PAGE_SIZE === 0 || offset >= ops.sizeBytes) continue;
+      const pfn = await filler.get(task, Math.floor(offset / PAGE_SIZE), 1, null);
+      if (pfn >= 0) held.push(pfn);
+      else if (pfn !== BEHIND_END) status = pfn;
+      if (status < 0) break;
+    }
+    if (status === 0) status = await work();
+    for (const pfn of held) pages.unpin(pfn);
+    return status;
   }
 
   /**
@@ -145,7 +171,7 @@ export class Truncation {
     const isZero = bytes.every((byte) => byte === 0);
     pages.unpin(pfn);
     if (isZero) return 0;
-    const done = await new PageWrite(parts, task, fromBytes, null, toBytes - fromBytes).run();
+    const done = await new PageWrite(parts, task, fromBytes, null, toBytes - fromBytes, false).run();
     return Math.min(done, 0);
   }
 

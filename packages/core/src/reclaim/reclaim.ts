@@ -79,7 +79,7 @@ export class Reclaim implements Reclaimer {
 
   constructor(parts: ReclaimParts) {
     this.#parts = parts;
-    this.unlaunderable = new Unlaunderable(parts.memory, () => this.swap);
+    this.unlaunderable = new Unlaunderable(parts.memory, parts.shrinkers, () => this.swap);
     this.kswapd = new Kswapd(this, parts);
   }
 

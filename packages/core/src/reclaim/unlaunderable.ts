@@ -3,20 +3,23 @@
  *
  *     dirty file + under writeback + kept + standing + transient + slab + anonymous without slot + Σ (limit − usage)  ≤  most
  *
- * Each frame counts once. The last term is what accounts may still take, not what they hold. Enforced where a term grows: at dirty time
+ * Each frame counts once. Slab is what no shrinker could give back. The last term is what accounts may still take, not what they hold. Enforced where a term grows: at dirty time
  * (`DirtyThrottle`), at admission, at swap-out start by the units.
  */
 import { FrameClass } from '../mm/frame-table.js';
 import type { Memory } from '../mm/memory.js';
+import type { Shrinker } from '../mm/reclaimer.js';
 import type { SwapWriteout } from './swap-writeout.js';
 
 export class Unlaunderable {
   readonly #memory: Memory;
   readonly #swap: () => SwapWriteout | null;
+  readonly #shrinkers: readonly Shrinker[];
   #most: number | null = null;
 
-  constructor(memory: Memory, swap: () => SwapWriteout | null) {
+  constructor(memory: Memory, shrinkers: readonly Shrinker[], swap: () => SwapWriteout | null) {
     this.#memory = memory;
+    this.#shrinkers = shrinkers;
     this.#swap = swap;
   }
 
@@ -25,8 +28,9 @@ export class Unlaunderable {
     const { allocator, fileCounts, reserve } = this.#memory;
     const swap = this.#swap();
     const file = fileCounts.nrDirty + fileCounts.nrWriteback + fileCounts.nrKept;
-    const fixed =
-      allocator.classCount(FrameClass.STANDING) + allocator.classCount(FrameClass.TRANSIENT) + allocator.classCount(FrameClass.SLAB);
+    let slab = allocator.classCount(FrameClass.SLAB);
+    for (const shrinker of this.#shrinkers) slab -= shrinker.count();
+    const fixed = allocator.classCount(FrameClass.STANDING) + allocator.classCount(FrameClass.TRANSIENT) + Math.max(slab, 0);
     return file + fixed + this.nrAnonWithoutSlot + (swap?.nrWriteback ?? 0) + reserve.emergencyFrames;
   }
 
