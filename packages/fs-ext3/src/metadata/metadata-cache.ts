@@ -2,7 +2,7 @@
  * The metadata of a mounted filesystem that is in memory. A block that is there is had at once; one that is not is read, once, whoever
  * asks. Blocks that nobody uses are clean, or are with a transaction that pins them; so they go at once when memory is wanted.
  *
- * Memory: a block is a page of a device, and counted so. Its frame is its asker's (its ticket's, if it has one). When the last user lets go
+ * Memory: the frame of a block is its asker's (its ticket's, if it has one). When the last user lets go
  * of a block whose frame counts against a ticket,
  * the ticket gives the frame up: it stays as ordinary cache, or goes (M5). Objects are charged to a slab cache; as many as one transaction may
  * have are paid for at mount, for a handle never waits for ordinary memory.
@@ -41,6 +41,8 @@ export class MetadataCache {
   readonly #objects: SlabCache<MetadataBlock>;
   readonly #charge: StandingCharge;
   #isDisposed = false;
+  /** Blocks in memory that nobody uses. */
+  #nrIdle = 0;
   /** Those that `scan` has not passed yet since its last start. */
   #hand: IterableIterator<MetadataBlock> | null = null;
   images: Images = { copyTo: () => false };
@@ -87,7 +89,7 @@ export class MetadataCache {
   }
 
   #use(block: MetadataBlock): MetadataBlock {
-    block.nrPins++;
+    if (block.nrPins++ === 0) this.#nrIdle--;
     block.isYoung = true;
     return block;
   }
@@ -110,7 +112,7 @@ export class MetadataCache {
   }
 
   *#frame(task: TaskContext): Steps<Pfn> {
-    const pfn = yield* settle(this.memory.allocator.allocPageSlow(task, Gfp.FILE));
+    const pfn = yield* settle(this.memory.allocator.allocPageSlow(task, Gfp.SLAB));
     if (pfn < 0) throw errorFrom(pfn, `${this.name}: no memory for a block of metadata`);
     return pfn;
   }
@@ -126,6 +128,7 @@ export class MetadataCache {
     object.bytes = this.memory.arena.view(addressOf(pfn), this.blockSize);
     object.view = viewOf(object.bytes);
     this.#blocks.set(block, object);
+    this.#nrIdle++;
     return this.#use(object);
   }
 
@@ -162,8 +165,12 @@ export class MetadataCache {
   put(block: MetadataBlock): void {
     invariant(block.nrPins > 0, 'a metadata block was put back once too often');
     if (--block.nrPins > 0) return;
-    if (block.isOrphan) this.#free(block);
-    else if ((this.memory.frames.flags[block.pfn] & PG.COUNTED) !== 0 && !this.memory.allocator.exchange(block.pfn)) this.#evict(block);
+    if (block.isOrphan) {
+      this.#free(block);
+      return;
+    }
+    this.#nrIdle++;
+    if ((this.memory.frames.flags[block.pfn] & PG.COUNTED) !== 0 && !this.memory.allocator.exchange(block.pfn)) this.#evict(block);
   }
 
   /** As `put`, at once for the ticket that the frame counts against, even if others use the block, as far as memory allows. */
@@ -178,12 +185,15 @@ export class MetadataCache {
   drop(block: number): void {
     const there = this.#blocks.get(block);
     if (there === undefined) return;
-    this.#blocks.delete(block);
-    if (there.nrPins === 0) this.#free(there);
-    else there.isOrphan = true;
+    if (there.nrPins === 0) this.#evict(there);
+    else {
+      this.#blocks.delete(block);
+      there.isOrphan = true;
+    }
   }
 
   #evict(block: MetadataBlock): void {
+    this.#nrIdle--;
     this.#blocks.delete(block.block);
     this.#free(block);
   }
@@ -194,9 +204,9 @@ export class MetadataCache {
     if (this.#isDisposed) this.#objects.shrink();
   }
 
-  /** Frames it could give back now, about. */
+  /** Frames it could give back now. */
   count(): number {
-    return this.#blocks.size;
+    return this.#nrIdle + this.#objects.count();
   }
 
   /** Gives blocks back that nobody uses, those first that were not used of late. Allocates and waits for nothing. @returns frames freed. */
