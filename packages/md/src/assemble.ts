@@ -5,7 +5,7 @@
  *
  * Whatever fails undoes what was done, last first, and leaves every device as it was.
  */
-import { type BlockDevice, type Kernel, KernelError, type StandingCharge, type WriteoutNode } from '@tidemark/core';
+import { type BlockDevice, type Kernel, KernelError, type StandingCharge, type TaskContext, type WriteoutNode } from '@tidemark/core';
 import { ArrayCore } from './array/array-core.js';
 import { ArrayState } from './array/array-state.js';
 import { Member } from './array/member.js';
@@ -155,12 +155,7 @@ class Assembly {
     }
   }
 
-  async #build(
-    state: ArrayState,
-    task: import('@tidemark/core').TaskContext,
-    window: number,
-    refused: RefusedDevice[],
-  ): Promise<Raid1Device> {
+  async #build(state: ArrayState, task: TaskContext, window: number, refused: RefusedDevice[]): Promise<Raid1Device> {
     const { kernel, options, undo } = this;
     const { memory } = kernel;
     const charge = memory.chargeStanding(`requests of ${state.name}`, requestFrames(memory.nrFrames, state.raidDisks));
