@@ -1,6 +1,7 @@
 /** The guards that tests must hold: see `mutant.ts`. In the order of the mechanisms. */
 import type { Mutant } from './mutant.js';
 import { EDGE_MUTANTS } from './edges.js';
+import { FILTER_MUTANTS } from './filters.js';
 import { MD_MUTANTS } from './md.js';
 import { RECLAIM_MUTANTS } from './reclaim.js';
 import { RESERVE_MUTANTS } from './reserve.js';
@@ -103,6 +104,7 @@ export const MUTANTS: readonly Mutant[] = [
     replace: '',
     test: ['packages/nbd/test/reconnect.test.ts', 'a flush after it says "write again" once, if writes were acknowledged and not flushed'],
   },
+  ...FILTER_MUTANTS,
   ...VFS_MUTANTS,
   ...MD_MUTANTS,
 ];

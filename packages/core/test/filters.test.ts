@@ -154,7 +154,7 @@ describe('Any stack of filters', () => {
       close: async () => {},
     });
     const device = await of(slow, counted, faultless)(kernel, lower);
-    const write = makeBio(BioOp.WRITE, PAGE_SIZE, pieces(it.address, PAGE_SIZE, [40])); // 103 pieces of memory
+    const write = makeBio(BioOp.WRITE, PAGE_SIZE, pieces(it.address, PAGE_SIZE, [44])); // 94 pieces of memory, 64 of them 5 1/2 blocks
     write.fua = true;
     const zeroes = makeBio(BioOp.WRITE_ZEROES, 0, [], SIZE);
     zeroes.noUnmap = true;
@@ -194,10 +194,10 @@ describe('Any stack of filters', () => {
         );
         await time.advance(closeAtMs);
         const closed = device.close();
-        const ended = await time.run(Promise.all(statuses));
-        expect(ended.every((status) => status === 0 || status === -Errno.EIO)).toBe(true);
         await time.run(closed);
         expect(below.inFlight.size).toBe(0);
+        const ended = await time.run(Promise.all(statuses));
+        expect(ended.every((status) => status === 0 || status === -Errno.EIO)).toBe(true);
         expect(await submit(device, makeBio(BioOp.READ, 0, [[it.address, PAGE_SIZE]]))).toBe(-Errno.EIO);
         await it.end();
       }),

@@ -15,7 +15,7 @@ import { BioOp } from '../bio.js';
 import { Filter, type FilterParts } from './filter.js';
 import type { FilterKind } from './filter-kind.js';
 import type { FilterRequest } from './filter-request.js';
-import { fraction } from './fraction.js';
+import { Fractions } from './fractions.js';
 import { type Settings, settingNumber } from './settings.js';
 
 /** What is due within this is due: clocks round. */
@@ -39,6 +39,7 @@ export class DelayFilter extends Filter {
   readonly #writeLatencyMs: number;
   readonly #jitterMs: number;
   readonly #msPerByte: number;
+  readonly #fractions: Fractions;
   readonly #fire = (): void => this.#fired();
   /** Held back, the one that is due first first; linked by `next`. */
   #held: FilterRequest | null = null;
@@ -58,16 +59,17 @@ export class DelayFilter extends Filter {
     this.#writeLatencyMs = writeLatencyMs;
     this.#jitterMs = jitterMs;
     this.#msPerByte = msPerByte;
+    this.#fractions = new Fractions(parts.random);
   }
 
   protected override admitted(request: FilterRequest): void {
-    const { clock, random } = this.parts;
+    const { clock } = this.parts;
     const { op, lengthBytes } = request.parent;
     const nowMs = clock.nowMs();
     if (op <= BioOp.WRITE) this.#wireFreeMs = Math.max(this.#wireFreeMs, nowMs) + lengthBytes * this.#msPerByte;
     const startMs = op <= BioOp.WRITE ? this.#wireFreeMs : nowMs;
     const latencyMs = op === BioOp.READ ? this.#readLatencyMs : this.#writeLatencyMs;
-    request.timeMs = startMs + latencyMs + (this.#jitterMs > 0 ? fraction(random) * this.#jitterMs : 0);
+    request.timeMs = startMs + latencyMs + (this.#jitterMs > 0 ? this.#fractions.next() * this.#jitterMs : 0);
     if (request.timeMs <= nowMs) {
       this.pass(request);
       return;

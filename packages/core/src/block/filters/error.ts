@@ -10,7 +10,7 @@ import { BIO_OP_NAMES, type Bio, BioOp } from '../bio.js';
 import { Filter, type FilterParts } from './filter.js';
 import type { FilterKind } from './filter-kind.js';
 import type { FilterRequest } from './filter-request.js';
-import { fraction } from './fraction.js';
+import { Fractions } from './fractions.js';
 import { settingCount, settingNumber } from './settings.js';
 
 /** What a device may say. */
@@ -78,27 +78,28 @@ class ActiveRule {
   }
 
   /** For one more request that it looks at. */
-  fails(chance: () => number): boolean {
+  fails(chance: Fractions): boolean {
     const { nth, every, rate, times = Infinity } = this.rule;
     this.nrSeen++;
     if (this.nrFailed >= times) return false;
     if (nth !== undefined && this.nrSeen !== nth) return false;
     if (every !== undefined && this.nrSeen % every !== 0) return false;
-    if (rate !== undefined && chance() >= rate) return false;
+    if (rate !== undefined && chance.next() >= rate) return false;
     this.nrFailed++;
     return true;
   }
 }
 
 export class ErrorFilter extends Filter {
-  #rules: ActiveRule[] = [];
-  readonly #chance = (): number => fraction(this.parts.random);
+  #rules: ActiveRule[];
+  readonly #chance: Fractions;
 
   /** @throws KernelError EINVAL for rules that are none, ENOMEM. */
   constructor(parts: FilterParts, { rules = [] }: ErrorOptions) {
     const active = activeRules(parts.name, rules);
     super(parts, parts.below[0]);
     this.#rules = active;
+    this.#chance = new Fractions(parts.random);
   }
 
   /** Replaces the rules; counting begins again. @throws KernelError EINVAL for rules that are none; then the old ones stay. */
