@@ -123,7 +123,9 @@ describe('the rules fire', () => {
 
   it('lockfile and manifests', () => {
     expect(lockfileComplaints("  a@1.0.0:\n    resolution: {integrity: sha512-x}\n    engines: {node: '>=20'}\n")).toEqual([]);
+    expect(lockfileComplaints('  some-git@1.0.0:\n    hasBin: true\n')).toEqual([]);
     expect(lockfileComplaints('    resolution: {tarball: https://registry.example/a.tgz}\n')).toHaveLength(1);
+    expect(lockfileComplaints('    version: git@host.example:a/b.git\n')).toHaveLength(1);
     const good: Manifest = JSON.parse(read('packages/core/package.json'));
     expect(manifestComplaints('core', good)).toEqual([]);
     expect(manifestComplaints('core', { ...good, license: 'MIT' })).toHaveLength(1);

@@ -136,7 +136,7 @@ function relativeImports(file: SourceFile, valuesOnly: boolean): string[] {
 
 /** The lockfile names no host: it works with whatever registry is configured. */
 export function lockfileComplaints(text: string): string[] {
-  return [...text.matchAll(/^.*(?:https?:\/\/|git\+|git@).*$/gm)].map(([line]) => `pnpm-lock.yaml: names a host: ${line.trim()}`);
+  return [...text.matchAll(/^.*(?:https?:\/\/|git\+|(?<![\w-])git@).*$/gm)].map(([line]) => `pnpm-lock.yaml: names a host: ${line.trim()}`);
 }
 
 /** The manifest of a published package. */

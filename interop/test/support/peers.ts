@@ -18,6 +18,9 @@ const PACKAGES = {
   mkswap: 'util-linux',
   swaplabel: 'util-linux',
   blkid: 'util-linux',
+  git: 'git',
+  tar: 'tar',
+  sqlite3: 'sqlite3',
 } as const;
 
 export type Peer = keyof typeof PACKAGES;

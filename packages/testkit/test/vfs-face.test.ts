@@ -232,3 +232,59 @@ test('watch: names that come and go, contents that change, until it is closed', 
   fs.watch('/w'); // one that nobody closes keeps nothing
   expect(() => fs.watch('/none')).toThrow("ENOENT: no such file or directory, watch '/none'");
 });
+
+test('streams are Node’s: closing early, closed handles, functions that are derived from without a class', async () => {
+  await onBoth(async (fs, at) => {
+    const told: unknown[] = [];
+    fs.writeFileSync(`${at}/f`, 'x'.repeat(100_000));
+    const codeOf = (error: unknown): unknown => (error as NodeJS.ErrnoException | null | undefined)?.code;
+    const reading = fs.createReadStream(`${at}/f`);
+    told.push(await promisify(reading.close.bind(reading))().catch(codeOf));
+    const handle = await fs.promises.open(`${at}/f`, 'r+');
+    const early = handle.createReadStream();
+    const isClosed = new Promise<boolean>((resolve) => early.once('close', () => resolve(true)));
+    await handle.close();
+    told.push(await isClosed);
+    for (const make of [() => handle.createReadStream(), () => handle.createWriteStream()]) {
+      try {
+        told.push(make());
+      } catch (error) {
+        told.push(codeOf(error));
+      }
+    }
+    type Made = NodeJS.WritableStream & { bytesWritten: number; path: string };
+    const Plain = fs.WriteStream as unknown as (this: unknown, path: string, options?: unknown) => Made;
+    function Derived(this: Made, path: string): Made {
+      return Plain.call(this, path, { start: 3, flags: 'r+' });
+    }
+    Derived.prototype = Object.create(fs.WriteStream.prototype as object);
+    const derived = new (Derived as unknown as new (path: string) => Made)(`${at}/f`);
+    derived.end('derived');
+    await new Promise<void>((resolve) => derived.once('close', () => resolve()));
+    told.push(derived instanceof fs.WriteStream, derived instanceof hostFs.WriteStream, derived.bytesWritten);
+    const plain = (Plain as unknown as (path: string) => Made)(`${at}/g`);
+    await new Promise<void>((resolve) => plain.once('close', () => resolve()).end());
+    told.push(plain instanceof fs.WriteStream);
+    return [...told, fs.readFileSync(`${at}/f`, 'utf8').slice(0, 12)];
+  });
+});
+
+test('what older software asks for: close without a callback, realpath.native, F_OK', async () => {
+  await onBoth(async (fs, at) => {
+    fs.symlinkSync('f', `${at}/link`);
+    fs.writeFileSync(`${at}/f`, '');
+    const fd = fs.openSync(`${at}/f`, 'r');
+    fs.close(fd);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    let code: unknown;
+    try {
+      fs.fstatSync(fd);
+    } catch (error) {
+      code = (error as NodeJS.ErrnoException).code;
+    }
+    const real = fs.realpathSync.native(`${at}/link`).slice(at.length);
+    const later = (await promisify(fs.realpath.native)(`${at}/link`)).slice(at.length);
+    const { F_OK, R_OK, W_OK, X_OK } = fs as unknown as Record<string, number>;
+    return [code, real, later, F_OK, R_OK, W_OK, X_OK];
+  });
+});

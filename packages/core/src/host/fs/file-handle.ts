@@ -9,12 +9,13 @@ import { checkAborted, OPEN_FILE, readArguments, toBuffers, writeArguments } fro
 import { type Callers, soon } from './face.js';
 import type { FileCalls } from './file-calls.js';
 import type { BigIntStats, Stats } from './stats.js';
-import { createReadStream, createWriteStream } from './streams.js';
+import type { Streams } from './streams.js';
 
 /** What a handle works with. */
 export interface HandleParts {
   readonly files: FileCalls;
   readonly callers: Callers;
+  readonly streams: Streams;
   /** Gives the file a descriptor, for `handle.fd`; and takes it back. */
   describe(file: OpenFile): number;
   undescribe(fd: number): void;
@@ -131,11 +132,11 @@ export class FileHandle extends EventEmitter {
   }
 
   createReadStream(options?: unknown): ReadStream {
-    return createReadStream(this.#parts, undefined, { ...toOptions(options), fd: this });
+    return new this.#parts.streams.ReadStream(undefined, { ...toOptions(options), fd: this });
   }
 
   createWriteStream(options?: unknown): WriteStream {
-    return createWriteStream(this.#parts, undefined, { ...toOptions(options), fd: this });
+    return new this.#parts.streams.WriteStream(undefined, { ...toOptions(options), fd: this });
   }
 
   /** Its lines, one after the other; it is closed at the end. */

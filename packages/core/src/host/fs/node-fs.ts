@@ -18,7 +18,7 @@ import { FileHandle, openHandle } from './file-handle.js';
 import { globSteps } from './glob.js';
 import { PathCalls } from './path-calls.js';
 import { BigIntStats, Dirent, Stats } from './stats.js';
-import { createReadStream, createWriteStream } from './streams.js';
+import { type StreamCalls, streamsOver } from './streams.js';
 import { TreeCalls } from './tree-calls.js';
 import { watch, watchEvents } from './watch.js';
 
@@ -81,6 +81,8 @@ export type OtherCall =
   | 'opendirSync'
   | 'createReadStream'
   | 'createWriteStream'
+  | 'ReadStream'
+  | 'WriteStream'
   | 'watch'
   | 'constants';
 
@@ -138,21 +140,13 @@ function faceFor(
   };
   const calls = { ...methodsOf(onPaths), ...methodsOf(onTrees), ...methodsOf(onDescriptors) } as Record<string, Call>;
   calls.mkdtemp = (who, prefix, options) => onPaths.mkdtemp(who, prefix, options, draw);
-  const parts = {
-    files,
-    callers,
-    describe: (file: OpenFile) => descriptors.add(file),
-    undescribe: (fd: number) => descriptors.delete(fd),
-  };
-  const find = (fd: unknown): OpenFile => descriptors.get(fd, 'read');
   const promises: Record<string, unknown> = { constants };
   const fs: Record<string, unknown> = { constants, promises, Stats, BigIntStats, Dirent, Dir, FileHandle };
   for (const name of PATH_CALLS) promises[name] = (...args: unknown[]) => soon(calls[name](callers.waiting, ...args));
   for (const name of [...PATH_CALLS, ...DESCRIPTOR_CALLS]) {
     fs[`${name}Sync`] = (...args: unknown[]) => now(calls[name](callers.atOnce, ...args), name);
     fs[name] = (...args: unknown[]) => {
-      const callback = toCallback(args[args.length - 1]);
-      args.pop();
+      const callback = name === 'close' && args[1] === undefined ? throwing : toCallback(args.pop());
       // Wrong arguments are thrown at once, as Node does: what is wrong with a program is no event.
       callBack(
         started(() => calls[name](callers.waiting, ...args)),
@@ -161,6 +155,17 @@ function faceFor(
       );
     };
   }
+  const { F_OK, R_OK, W_OK, X_OK } = constants;
+  Object.assign(fs, { F_OK, R_OK, W_OK, X_OK });
+  for (const name of ['realpath', 'realpathSync']) Object.assign(fs[name] as object, { native: fs[name] });
+  const streams = streamsOver(fs as unknown as StreamCalls);
+  const parts = {
+    files,
+    callers,
+    streams,
+    describe: (file: OpenFile) => descriptors.add(file),
+    undescribe: (fd: number) => descriptors.delete(fd),
+  };
   const syncStat = fs.statSync as (...args: unknown[]) => unknown;
   fs.statSync = (path: unknown, options?: unknown) => {
     if (typeof path !== 'string' || options !== undefined || path.includes('\0')) return syncStat(path, options);
@@ -199,8 +204,9 @@ function faceFor(
     );
   };
   promises.open = async (path: unknown, flags?: unknown, mode?: unknown) => openHandle(parts, toPath(path), flags, mode);
-  fs.createReadStream = (path: unknown, options?: unknown) => createReadStream(parts, path, options, find);
-  fs.createWriteStream = (path: unknown, options?: unknown) => createWriteStream(parts, path, options, find);
+  Object.assign(fs, streams);
+  fs.createReadStream = (path: unknown, options?: unknown) => new streams.ReadStream(path, options);
+  fs.createWriteStream = (path: unknown, options?: unknown) => new streams.WriteStream(path, options);
   fs.watch = (path: unknown, ...rest: unknown[]) => watch(vfs, callers.atOnce, path, ...rest);
   promises.watch = (path: unknown, options?: unknown) => watchEvents(vfs, callers.atOnce, path, options);
   const glob = (who: Callers['waiting'], pattern: unknown, options: unknown): Steps<string[]> =>
@@ -219,6 +225,11 @@ function faceFor(
   };
   fs.as = (who: Partial<Credentials> & { umask?: number }) => faceFor(vfs, random, onDescriptors, { ...identity, ...who });
   return fs as unknown as FsFace;
+}
+
+/** `close` may be called without a callback: what goes wrong is then nobody's but the process's. */
+function throwing(error: unknown): void {
+  if (error) throw error;
 }
 
 /** Callbacks of some calls get more than the result. */
