@@ -1,7 +1,12 @@
 /**
- * `@tidemark/fs-nfs`: NFS version 3 over ONC RPC.
+ * `@tidemark/fs-nfs`: NFS version 3 over ONC RPC: a server, and the messages of both sides.
  *
- * What is here so far: the messages. A client and a server are not.
+ * @example
+ * ```ts
+ * const kernel = await Kernel.boot({ memory: '32MiB', plugins: [host, hostTransports, memfs] });
+ * await kernel.mount('memfs:8MiB', '/');
+ * const server = await NfsServer.listen(kernel, { address: '127.0.0.1:2049', exports: { '/': '/' } });
+ * ```
  *
  * @packageDocumentation
  */
@@ -14,3 +19,7 @@ export * from './protocol/results.js';
 export * from './rpc/rpc-message.js';
 export { XdrError, XdrReader } from './xdr/xdr-reader.js';
 export { XdrWriter } from './xdr/xdr-writer.js';
+export { LAST_FRAGMENT } from './rpc/record-stream.js';
+export type { NfsExportOptions } from './server/export-table.js';
+export { NfsServer, type NfsServerOptions } from './server/nfs-server.js';
+export { nfsServerFootprint, type NfsServerSizes, nfsServerSizes } from './server/sizes.js';

@@ -101,6 +101,11 @@ export class ReplyRing {
     return entry;
   }
 
+  /** Bytes that were reserved for an entry. */
+  lengthOf(entry: number): number {
+    return this.#length[entry];
+  }
+
   /** The first `lengthBytes` of an entry (all of it by default) are what is to be sent. */
   complete(entry: number, lengthBytes = this.#length[entry]): void {
     invariant(this.#state[entry] === RESERVED, 'a reply was completed that was not reserved');

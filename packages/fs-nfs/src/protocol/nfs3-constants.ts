@@ -122,7 +122,11 @@ const STATUS_OF = new Map<number, number>([
   [Errno.EAGAIN, NfsStatus.JUKEBOX],
   [Errno.ENOMEM, NfsStatus.JUKEBOX],
   [Errno.ETIMEDOUT, NfsStatus.JUKEBOX],
+  [Errno.ENFILE, NfsStatus.JUKEBOX],
+  [Errno.EINTR, NfsStatus.JUKEBOX],
+  [Errno.ESHUTDOWN, NfsStatus.JUKEBOX],
   [Errno.EBADF, NfsStatus.STALE],
+  [Errno.EILSEQ, NfsStatus.INVAL],
   [Errno.EUCLEAN, NfsStatus.IO],
   [Errno.ELOOP, NfsStatus.INVAL],
 ]);

@@ -14,6 +14,7 @@ import {
   getTime,
   getWcc,
   type NfsTime,
+  NO_WCC,
   putAttributes,
   putOptionalAttributes,
   putTime,
@@ -50,11 +51,23 @@ const FAILURES: Readonly<Record<number, FailureBody>> = {
   [Nfs3.COMMIT]: 'wcc',
 };
 
-/** Writes a failure: its status, and a body that says nothing. */
-export function putFailure(out: XdrWriter, procedure: number, status: number): void {
+/**
+ * Writes a failure: its status, and a body that says what is known of the files it is about.
+ * @param first the file or directory named first, @param second the other one; null says nothing.
+ */
+export function putFailure(
+  out: XdrWriter,
+  procedure: number,
+  status: number,
+  first: WeakCacheData | null = null,
+  second: WeakCacheData | null = null,
+): void {
   out.u32(status);
-  const words = { nothing: 0, attributes: 1, wcc: 2, 'two-wccs': 4, 'attributes-wcc': 3 }[FAILURES[procedure] ?? 'nothing'];
-  for (let i = 0; i < words; i++) out.bool(false);
+  const body = FAILURES[procedure] ?? 'nothing';
+  if (body === 'nothing') return;
+  if (body === 'attributes' || body === 'attributes-wcc') putOptionalAttributes(out, first?.after ?? null);
+  else putWcc(out, first ?? NO_WCC);
+  if (body === 'two-wccs' || body === 'attributes-wcc') putWcc(out, second ?? NO_WCC);
 }
 
 /** LOOKUP. */

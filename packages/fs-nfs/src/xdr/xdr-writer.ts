@@ -84,6 +84,12 @@ export class XdrWriter {
     return this;
   }
 
+  /** Room for bytes that somebody else writes: a view of it. Padding is the caller's too. */
+  space(lengthBytes: number): Uint8Array {
+    const at = this.#take(lengthBytes);
+    return this.#bytes.subarray(at, at + lengthBytes);
+  }
+
   /** A length, and the bytes. */
   opaque(bytes: Uint8Array): this {
     return this.u32(bytes.length).fixed(bytes);

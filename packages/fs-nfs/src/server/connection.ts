@@ -1,0 +1,177 @@
+/**
+ * One accepted connection: its memory, its calls, and its end.
+ *
+ * It ends in one of three ways: *drained* (the client sent its last byte, or the server closes: what was taken in is answered, then the socket
+ * closes), *failed* (protocol broken: closed at once), or *lost*. The memory goes back when the socket is closed and no call is in progress.
+ */
+import { type Clock, type KernelError, type Memory, type StandingCharge, type StandingMemory, type TaskContext } from '@tidemark/core';
+import { type AcceptedConnection, ReceiveSlot, ReplyRing, type Socket, type SocketHandler } from '@tidemark/net';
+import type { NfsService } from './call.js';
+import { CallIntake } from './call-intake.js';
+import type { ReplyCache } from './reply-cache.js';
+import { callFrames, type NfsServerSizes } from './sizes.js';
+
+/** Replies open at once, those on their way to the host among them, for each call in progress. */
+const REPLIES_PER_CALL = 4;
+
+/** The memory of one connection. */
+export interface ConnectionMemory {
+  readonly receive: StandingMemory;
+  readonly transmit: StandingMemory;
+  /** The connection is over, and nobody points into it. */
+  free(): void;
+}
+
+/** Takes a connection's memory. @throws KernelError ENOMEM. */
+export async function takeConnectionMemory(
+  task: TaskContext,
+  memory: Memory,
+  sizes: NfsServerSizes,
+  peer: string,
+): Promise<ConnectionMemory> {
+  const taken: (StandingMemory | StandingCharge)[] = [];
+  const free = (): void => {
+    for (const each of taken.splice(0)) each.free();
+  };
+  try {
+    taken.push(memory.chargeStanding(`nfs server, calls of ${peer}`, callFrames(sizes)));
+    const receive = await memory.allocStanding(task, `nfs server, receive slot for ${peer}`, sizes.slotFrames);
+    taken.push(receive);
+    const transmit = await memory.allocStanding(task, `nfs server, reply ring for ${peer}`, sizes.slotFrames);
+    taken.push(transmit);
+    return { receive, transmit, free };
+  } catch (error) {
+    free();
+    throw error;
+  }
+}
+
+/** What a connection needs of its server. */
+export interface ConnectionParts {
+  readonly service: NfsService;
+  readonly replies: ReplyCache;
+  readonly task: TaskContext;
+  readonly clock: Clock;
+  readonly host: string;
+  readonly memory: ConnectionMemory;
+  /** The connection is over and its memory is back. `error` is null after an orderly end. */
+  onGone(connection: ServerConnection, error: KernelError | null): void;
+}
+
+export class ServerConnection implements AcceptedConnection, SocketHandler {
+  readonly slot: ReceiveSlot;
+  readonly handler = this;
+  readonly #parts: ConnectionParts;
+  readonly #ring: ReplyRing;
+  readonly #intake: CallIntake;
+  #socket: Socket | null = null;
+  #isDraining = false;
+  /** The client sends no more. */
+  #hasEnded = false;
+  #isClosed = false;
+  #isGone = false;
+  #error: KernelError | null = null;
+
+  constructor(parts: ConnectionParts) {
+    this.#parts = parts;
+    const { receive, transmit } = parts.memory;
+    this.slot = new ReceiveSlot(receive);
+    const { callsPerConnection } = parts.service.sizes;
+    this.#ring = new ReplyRing(
+      transmit,
+      callsPerConnection * REPLIES_PER_CALL,
+      (bytes, onSent) => this.#socket?.send(bytes, onSent),
+      () => this.#progress(),
+    );
+    const { service, replies, task, clock, host } = parts;
+    this.#intake = new CallIntake({
+      service,
+      replies,
+      slot: this.slot,
+      ring: this.#ring,
+      task,
+      clock,
+      host,
+      onProgress: () => this.#progress(),
+      fail: (error) => this.#fail(error),
+    });
+  }
+
+  /** Calls in progress. */
+  get nrInFlight(): number {
+    return this.#intake.nrInFlight;
+  }
+
+  onOpen(socket: Socket): void {
+    this.#socket = socket;
+    if (this.#isDraining) socket.destroy();
+  }
+
+  onAbandon(): void {
+    this.#isClosed = true;
+    this.#finish();
+  }
+
+  onReceive(): boolean {
+    return this.#intake.receive();
+  }
+
+  /** A call ended, or a reply was sent, or a payload wants more. */
+  #progress(): void {
+    if (this.#isClosed) {
+      this.#finish();
+      return;
+    }
+    const goOn = this.#isDraining ? false : this.#intake.receive();
+    if (this.#hasEnded && !this.#intake.isBlocked) this.drain();
+    if (this.#isDraining) {
+      this.#ring.flush();
+      this.#closeIfIdle();
+    } else if (goOn) this.#socket?.resume();
+  }
+
+  onEnd(): void {
+    this.#hasEnded = true;
+    if (!this.#intake.isBlocked) this.drain();
+  }
+
+  /** Takes in no more, answers what was taken in, then closes. */
+  drain(): void {
+    if (this.#isDraining) return;
+    this.#isDraining = true;
+    this.#socket?.pause();
+    this.#intake.stop();
+    this.#closeIfIdle();
+  }
+
+  #closeIfIdle(): void {
+    if (this.#intake.isIdle) this.#socket?.closeWhenSent();
+  }
+
+  /** Closes at once. */
+  destroy(error: KernelError): void {
+    this.#isDraining = true;
+    this.#intake.stop();
+    this.#fail(error);
+  }
+
+  #fail(error: KernelError): void {
+    this.#error ??= error;
+    this.#isDraining = true;
+    this.#socket?.destroy(error);
+  }
+
+  onClose(_socket: Socket, error: KernelError | null): void {
+    this.#isClosed = true;
+    this.#error ??= error;
+    this.#intake.stop();
+    this.#finish();
+  }
+
+  #finish(): void {
+    if (this.#isGone || this.#intake.nrInFlight > 0) return;
+    this.#isGone = true;
+    this.#parts.memory.free();
+    this.#parts.onGone(this, this.#error);
+  }
+}

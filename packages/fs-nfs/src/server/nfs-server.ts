@@ -1,0 +1,271 @@
+/**
+ * The NFS server: exports trees of a kernel's VFS over NFS version 3, with MOUNT version 3 on the same port.
+ *
+ *     const server = await NfsServer.listen(kernel, { address: '127.0.0.1:2049', exports: { '/': '/home' } });
+ *     … mount -t nfs -o vers=3,tcp,nolock,port=2049,mountport=2049,mountproto=tcp 127.0.0.1:/ /mnt …
+ *     await server.close();
+ *
+ * Its memory is two slots and the calls of each connection, the kept replies and the open files, whatever clients send; sizes follow from the
+ * kernel's plan (M5). It keeps nothing a client could miss after a restart but writes that were not committed, and those clients send again
+ * because the write verifier has changed.
+ *
+ * In the writeout graph it is two nodes, write → commit → what is exported, so whoever writes out through it needs the filesystem (M16). It asks
+ * no portmapper: clients are told the port.
+ */
+import {
+  AbortSource,
+  type Kernel,
+  KernelError,
+  type LocalClient,
+  type LocalServer,
+  run,
+  type StandingCharge,
+  type StandingMemory,
+  type WriteoutEdge,
+  type WriteoutNode,
+} from '@tidemark/core';
+import { findTransport, formatAddress, type Listener, parseAddress, type SocketAddress } from '@tidemark/net';
+import type { NfsService } from './call.js';
+import { ServerConnection, takeConnectionMemory } from './connection.js';
+import { ExportTable, type NfsExportOptions } from './export-table.js';
+import { HandleCodec } from './file-handle.js';
+import { exportListBytes } from './mount-program.js';
+import { OpenFiles } from './open-files.js';
+import { ReplyCache } from './reply-cache.js';
+import { keptReplyFrames, nfsCommitFootprint, nfsServerFootprint, type NfsServerSizes, nfsServerSizes, objectFrames } from './sizes.js';
+import { WriteVerifier } from './write-verifier.js';
+
+const CLOSE_TIMEOUT_MS = 5_000;
+const KEY_BYTES = 16;
+
+export interface NfsServerOptions {
+  /** `HOST:PORT` (port 0: any free one), `[V6]:PORT` or `unix:PATH`. */
+  readonly address: string;
+  /** By the path that clients mount: a directory of the kernel's tree, or more about it. */
+  readonly exports: Readonly<Record<string, string | NfsExportOptions>>;
+  /** Nothing may be changed on any export. Default false. */
+  readonly readOnly?: boolean;
+  /** Connections at once; by default what the kernel's plan says. */
+  readonly maxConnections?: number;
+  /**
+   * 16 secret bytes that handles are sealed with; with the same ones they stay good over restarts. Default: bytes everybody knows, so that handles
+   * survive, but a client that forges them reaches every file of an exported filesystem (as its credentials allow).
+   */
+  readonly handleKey?: Uint8Array;
+  /** Told about every connection that was refused or ended badly. */
+  onConnectionError?(error: KernelError, peer: string): void;
+}
+
+export class NfsServer {
+  readonly #kernel: Kernel;
+  readonly #options: NfsServerOptions;
+  readonly #service: NfsService;
+  readonly #replies: ReplyCache;
+  readonly #standing: readonly (StandingMemory | StandingCharge)[];
+  readonly #connections = new Set<ServerConnection>();
+  readonly #writeNode: WriteoutNode;
+  readonly #commitNode: WriteoutNode;
+  #local: LocalServer | null = null;
+  #listener!: Listener;
+  #unregister: () => void = () => {};
+  #leave: () => void = () => {};
+  #closed: Promise<void> | null = null;
+  /** Connections that were refused, or ended by an error. */
+  nrConnectionErrors = 0;
+  /** Procedures that threw; each was answered with an error. */
+  nrBugs = 0;
+
+  private constructor(
+    kernel: Kernel,
+    options: NfsServerOptions,
+    address: SocketAddress,
+    exports: ExportTable,
+    sizes: NfsServerSizes,
+    standing: readonly [StandingMemory, StandingCharge],
+  ) {
+    this.#kernel = kernel;
+    this.#options = options;
+    this.#standing = standing;
+    const verifier = new WriteVerifier(kernel.random);
+    this.#replies = new ReplyCache(standing[0], sizes.keptReplies, () => kernel.clock.nowMs());
+    this.#service = {
+      vfs: kernel.vfs,
+      exports,
+      handles: new HandleCodec(options.handleKey ?? new Uint8Array(KEY_BYTES)),
+      files: new OpenFiles(kernel.vfs.openFiles, sizes.openFiles, () => verifier.change()),
+      verifier,
+      sizes,
+      onBug: () => void this.nrBugs++,
+    };
+    const name = `nfs-server:${formatAddress(address)}`;
+    const nrConnections = (): number => this.#connections.size;
+    this.#writeNode = {
+      name,
+      kind: 'server',
+      footprint: {
+        ...nfsServerFootprint(kernel.memory.nrFrames, 0),
+        get standing() {
+          return nfsServerFootprint(kernel.memory.nrFrames, nrConnections()).standing;
+        },
+      },
+    };
+    this.#commitNode = { name: `${name} commit`, kind: 'server', footprint: nfsCommitFootprint() };
+  }
+
+  /**
+   * Starts a server. The kernel closes it at shutdown.
+   * @throws KernelError EINVAL (address, exports, key), ENOENT, ENOTDIR (a tree that is none), ENOMEM, EDEADLK from the plan, EADDRINUSE and
+   * others of `Transport.listen`.
+   */
+  static async listen(kernel: Kernel, options: NfsServerOptions): Promise<NfsServer> {
+    kernel.requireRunning('serve nfs');
+    const address = parseAddress(options.address);
+    const transport = findTransport(kernel.container, address);
+    if (options.handleKey !== undefined && options.handleKey.length !== KEY_BYTES)
+      throw new KernelError('EINVAL', `nfs server: a handle key has ${KEY_BYTES} bytes, not ${options.handleKey.length}`);
+    const sizes = nfsServerSizes(kernel.memory.nrFrames);
+    const exports = await ExportTable.open(kernel, options.exports, options.readOnly === true);
+    const undo: (() => unknown)[] = [() => exports.close()];
+    try {
+      if (exportListBytes(exports) > sizes.directoryBytes)
+        throw new KernelError('EINVAL', `nfs server: the list of exports is longer than ${sizes.directoryBytes} bytes`);
+      const { memory, task } = kernel;
+      const kept = await memory.allocStanding(task, 'nfs server, kept replies', keptReplyFrames(sizes));
+      undo.push(() => kept.free());
+      const objects = memory.chargeStanding('nfs server, open files', objectFrames(sizes));
+      undo.push(() => objects.free());
+      const server = new NfsServer(kernel, options, address, exports, sizes, [kept, objects]);
+      server.#listener = await transport.listen(address, {
+        maxConnections: options.maxConnections ?? sizes.maxConnections,
+        memalloc: true,
+        accept: (peer, client) => server.#accept(peer, client),
+        onRefused: (error) => server.#report(error, formatAddress(address)),
+      });
+      undo.push(() => server.#listener.close());
+      await server.#admit(transport.node ?? null);
+      return server;
+    } catch (error) {
+      for (const back of undo.reverse()) await back();
+      throw error;
+    }
+  }
+
+  /** Joins the writeout graph. Connections are accepted from then on. */
+  async #admit(transport: WriteoutNode | null): Promise<void> {
+    const { reserves, task, localConnections, clock } = this.#kernel;
+    const write = this.#writeNode;
+    const commit = this.#commitNode;
+    const edges: WriteoutEdge[] = [[write, commit]];
+    if (transport !== null) edges.push([write, transport]);
+    for (const node of new Set(this.#service.exports.list.map(({ superblock }) => superblock.node)))
+      if (node !== null) edges.push([commit, node]);
+    await reserves.admit(task, { candidates: [{ node: write }, { node: commit }], edges });
+    this.#local = { node: write, pin: (_task, client) => Promise.reject(cannotPin(client)) };
+    this.#leave = localConnections.serve(formatAddress(this.#listener.address), this.#local);
+    this.#unregister = this.#kernel.onShutdown(`nfs server ${formatAddress(this.#listener.address)}`, (deadlineMs) =>
+      this.close({ timeoutMs: Math.max(deadlineMs - clock.nowMs(), 0) }),
+    );
+  }
+
+  async #accept(peer: string, client: LocalClient | null): Promise<ServerConnection> {
+    if (this.#local === null || this.#closed !== null) throw new KernelError('EAGAIN', 'the server is not in the writeout graph yet'); // or no more
+    await client?.reached(this.#local);
+    const { memory, clock, task } = this.#kernel;
+    const own = task.named(`nfs server, ${peer}`).within(this.#writeNode);
+    const taken = await takeConnectionMemory(own, memory, this.#service.sizes, peer);
+    const connection = new ServerConnection({
+      service: this.#service,
+      replies: this.#replies,
+      task: own,
+      clock,
+      host: hostOf(peer),
+      memory: taken,
+      onGone: (gone, error) => this.#gone(gone, error, peer),
+    });
+    this.#connections.add(connection);
+    if (this.#closed !== null) connection.drain();
+    return connection;
+  }
+
+  /** Where it listens: the port is the real one. */
+  get address(): SocketAddress {
+    return this.#listener.address;
+  }
+
+  /** Connections now. */
+  get nrConnections(): number {
+    return this.#connections.size;
+  }
+
+  /** Files it has open for clients. */
+  get nrOpenFiles(): number {
+    return this.#service.files.nrOpen;
+  }
+
+  /** Calls that were sent again and got their reply again. */
+  get nrReplayed(): number {
+    return this.#replies.nrReplayed;
+  }
+
+  /** Times it had to tell clients that writes may be lost. */
+  get nrVerifierChanges(): number {
+    return this.#service.verifier.nrChanges;
+  }
+
+  #gone(connection: ServerConnection, error: KernelError | null, peer: string): void {
+    this.#connections.delete(connection);
+    // Clients of this protocol end by closing, some of them with a reset: nothing is lost by it.
+    if (error !== null && error.code !== 'ECONNRESET' && error.code !== 'EPIPE') this.#report(error, peer);
+  }
+
+  #report(error: KernelError, peer: string): void {
+    this.nrConnectionErrors++;
+    this.#options.onConnectionError?.(error, peer);
+  }
+
+  /**
+   * Stops accepting, answers what was taken in, makes stable what was written, and closes. Connections that take longer than `timeoutMs`
+   * (default 5,000) are cut. Safe to call twice.
+   * @throws KernelError EIO if something that was written could not be made stable; the server is closed all the same.
+   */
+  close(options: { timeoutMs?: number } = {}): Promise<void> {
+    this.#closed ??= this.#close(options.timeoutMs ?? CLOSE_TIMEOUT_MS);
+    return this.#closed;
+  }
+
+  async #close(timeoutMs: number): Promise<void> {
+    const { clock, reserves, vfs, task } = this.#kernel;
+    this.#unregister();
+    await null; // `#closed` is set before anything below looks at it
+    const timeIsUp = new AbortSource();
+    const timer = clock.setTimer(timeoutMs, () => {
+      timeIsUp.abort(new KernelError('ETIMEDOUT', 'the server was to be closed by now'));
+      for (const connection of [...this.#connections])
+        connection.destroy(new KernelError('ESHUTDOWN', 'the server closed before the connection was drained'));
+    });
+    const closed = this.#listener.close();
+    for (const connection of [...this.#connections]) connection.drain();
+    await closed;
+    this.#leave();
+    let nrFailed = 0;
+    const last = task.withSignal(timeIsUp.signal);
+    for (const { file } of this.#service.files.uncommitted()) if ((await run(vfs.data.sync(last, file, false))) < 0) nrFailed++;
+    clock.clearTimer(timer);
+    this.#service.files.close();
+    this.#service.exports.close();
+    for (const node of [this.#writeNode, this.#commitNode]) await reserves.withdraw(node);
+    for (const memory of this.#standing) memory.free();
+    if (nrFailed > 0) throw new KernelError('EIO', `nfs server: what clients wrote to ${nrFailed} files could not be made stable`);
+  }
+}
+
+function cannotPin({ name }: LocalClient): KernelError {
+  return new KernelError('EOPNOTSUPP', `${name}: files cannot be pinned through an nfs server`);
+}
+
+/** The host of a peer, without the port; connections of unix sockets are all of one. */
+function hostOf(peer: string): string {
+  if (peer.startsWith('unix:')) return 'unix';
+  const end = peer.lastIndexOf(':');
+  return (end < 0 ? peer : peer.slice(0, end)).replace(/^\[|\]$/g, '');
+}
