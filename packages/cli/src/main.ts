@@ -13,7 +13,8 @@ import fs from 'node:fs';
 import { isKernelError } from '@tidemark/core';
 import { Command, CommanderError } from 'commander';
 import { demoCommand } from './demo-command.js';
-import { ExitCode, JobFailed, Stalled, UsageError } from './outcome.js';
+import { FILE_VERBS, type FileVerb } from './files/names.js';
+import { ExitCode, Interrupted, JobFailed, Stalled, UsageError } from './outcome.js';
 import { reservesCommand } from './reserves-command.js';
 import { serveCommand } from './serve-command.js';
 import { swapCommand } from './swap-command.js';
@@ -24,14 +25,17 @@ Examples:
   tidemark serve nbd disk.img --listen 127.0.0.1:10809
   tidemark swap info nbd://127.0.0.1:10809/
   tidemark reserves nbd --memory 8MiB
+  tidemark mkfs ext3 disk.img --size 64MiB
+  tidemark cp -r ./notes ext3:disk.img::/notes
 
 Devices: mem:SIZE, file:PATH or a bare PATH, nbd://HOST:PORT/EXPORT, nbd+unix:///EXPORT?socket=PATH.
+Trees: ext3:DEVICE, memfs:SIZE. Files: TREE::/path; for cp also paths of the host.
 Sizes: bytes, or a whole number with KiB, MiB, GiB, TiB (K, M, G, T mean the same).`;
 
 export { endOnStreamFailure } from './outcome.js';
 
 /** Runs one command line, without `node` and script name. */
-export async function main(argv: readonly string[]): Promise<ExitCode> {
+export async function main(argv: readonly string[]): Promise<number> {
   const program = await createProgram(argv[0]);
   try {
     await program.parseAsync(argv, { from: 'user' });
@@ -44,6 +48,7 @@ export async function main(argv: readonly string[]): Promise<ExitCode> {
     if (error instanceof CommanderError) return error.exitCode === 0 ? ExitCode.DONE : ExitCode.BAD_INPUT; // it has printed its line
     if (error instanceof UsageError || isKernelError(error)) return complain(error.message, ExitCode.BAD_INPUT);
     if (error instanceof Stalled) return complain(error.message, ExitCode.STALLED);
+    if (error instanceof Interrupted) return error.exitCode;
     if (error instanceof JobFailed) return complain(error.message, ExitCode.FAILED);
     return complain(`this is a bug: ${error instanceof Error ? error.stack : String(error)}`, ExitCode.FAILED);
   }
@@ -51,7 +56,7 @@ export async function main(argv: readonly string[]): Promise<ExitCode> {
 
 const LAB = 'Run the topologies in which writeout deadlocks under every reserve policy, in virtual time';
 
-/** @param verb the lab is loaded for its own verb only: nobody else should hold it in memory. */
+/** @param verb the lab and the filesystems are loaded for their own verbs only: nobody else should hold them in memory. */
 async function createProgram(verb: string | undefined): Promise<Command> {
   const program = new Command('tidemark')
     .description('The memory-reclaim and storage half of a kernel: its demo, its servers, its tools')
@@ -66,6 +71,10 @@ async function createProgram(verb: string | undefined): Promise<Command> {
   serveCommand(program);
   swapCommand(program);
   reservesCommand(program);
+  for (const [name, description] of Object.entries(FILE_VERBS)) {
+    const command = program.command(name).description(description);
+    if (verb === name) (await import('./files/verbs.js')).MAKERS[name as FileVerb](command);
+  }
   const lab = program.command('lab').description(LAB);
   if (verb === 'lab') (await import('./lab-command.js')).labCommand(lab);
   return program;

@@ -25,7 +25,19 @@ export class Stalled extends Error {
   }
 }
 
-const SIGNALS = ['SIGHUP', 'SIGINT', 'SIGTERM'] as const;
+/** A signal came, and the job ended where it could: exit code 128 + n. */
+export class Interrupted extends Error {
+  constructor(readonly signal: NodeJS.Signals) {
+    super(`ended by ${signal}`);
+  }
+
+  get exitCode(): number {
+    return 128 + os.constants.signals[this.signal];
+  }
+}
+
+/** What ends a command from outside. */
+export const SIGNALS = ['SIGHUP', 'SIGINT', 'SIGTERM'] as const;
 
 /**
  * Until the returned function is called, `cleanUp` runs however the process ends; it must be synchronous. SIGHUP, SIGINT and SIGTERM

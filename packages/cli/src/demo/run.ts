@@ -22,6 +22,7 @@ import { PagedBuffer, swap } from '@tidemark/swap';
 import { JobFailed, onWayOut, Stalled } from '../outcome.js';
 import type { Progress } from '../progress.js';
 import { startNbdStack, withTemporaryFolder } from '../stack.js';
+import { STALL_QUIET_MS, STALLED_SHUTDOWN_MS, stallOf } from '../stall.js';
 import { describeStack } from '../stack-description.js';
 import { formatDemoPlan, useOf } from './plan.js';
 import type { DemoReport } from './report.js';
@@ -35,11 +36,6 @@ export interface DemoOptions {
   readonly seed: number;
   readonly policy: ReservePolicyName;
 }
-
-/** Time without a page moving, with a task waiting, after which the demo gives up. Longer than NBD's own limits are in a row. */
-const QUIET_MS = 70_000;
-/** A stalled kernel is not waited for longer than this. */
-const STALLED_SHUTDOWN_MS = 1_000;
 
 /**
  * Runs it.
@@ -68,7 +64,7 @@ async function runIn(folder: string, options: DemoOptions, source: Source, progr
     plugins: [host, swap, nbd],
     name: 'demo',
     policy,
-    watchdog: { quietMs: QUIET_MS },
+    watchdog: { quietMs: STALL_QUIET_MS },
   });
   const stall = stallOf(kernel);
   try {
@@ -92,13 +88,6 @@ async function runIn(folder: string, options: DemoOptions, source: Source, progr
   } finally {
     await kernel.shutdown(); // a second call returns at once
   }
-}
-
-/** Rejects when the watchdog of a kernel reports a stall; never resolves. */
-function stallOf(kernel: Kernel): Promise<never> {
-  const stall = new Promise<never>((_, reject) => kernel.trace.on('stall', (report) => reject(new Stalled(report))));
-  stall.catch(() => {}); // a stall while nobody races with it is the race's affair all the same
-  return stall;
 }
 
 function describe(source: Source, isDefault: boolean): string {
