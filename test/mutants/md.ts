@@ -67,6 +67,14 @@ export const MD_MUTANTS: readonly Mutant[] = [
     test: [CRASH, 'internal bitmap, FUA: members differ only where the bit is set, resync makes them equal, flushed data are there'],
   },
   {
+    name: 'm17-recovered-is-durable',
+    guard: 'a superblock says of a recovery only what is durable (M17)',
+    file: 'packages/md/src/array/array-state.ts',
+    find: 'isRecovering ? member.storedOffset : null',
+    replace: 'isRecovering ? member.recoveryOffset : null',
+    test: [RAID1, 'says of a recovery only what is durable, whatever its superblock is written for'],
+  },
+  {
     name: 'm17-needed-stays',
     guard: 'a chunk that a slot has missed is not cleared (M17)',
     file: LOG,

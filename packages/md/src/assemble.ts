@@ -120,6 +120,7 @@ class Assembly {
       if (verdict.as === 'spare') continue;
       member.state = verdict.as;
       member.recoveryOffset = state.resyncFrom === null ? (superblock.recoveryOffset ?? 0) : 0;
+      member.storedOffset = member.recoveryOffset;
       member.isRecoveryByBitmap = superblock.isRecoveryByBitmap;
       state.place(member, verdict.slot);
     }

@@ -24,6 +24,14 @@ export type { BitmapOptions } from './bitmap/load.js';
 export type { CreateOptions } from './create.js';
 export { bitmapFootprint, describeRaid1, raid1Footprint } from './footprint.js';
 export { type BitmapSuperblock, decodeBitmapSuperblock, encodeBitmapSuperblock } from './format/bitmap-superblock.js';
-export { decodeSuperblock, encodeSuperblock, Feature, Role, type Superblock, SUPERBLOCK_OFFSET_BYTES } from './format/superblock.js';
+export {
+  type BadBlockLogPlace,
+  decodeSuperblock,
+  encodeSuperblock,
+  Feature,
+  Role,
+  type Superblock,
+  SUPERBLOCK_OFFSET_BYTES,
+} from './format/superblock.js';
 export { assembleArray, createArray, md } from './plugin.js';
 export { type BitmapInfo, type MemberInfo, Raid1, type Raid1Info, raid1Of } from './raid1.js';

@@ -73,6 +73,7 @@ export class Raid1 {
   readonly #core: ArrayCore;
   readonly #turn: Semaphore;
 
+  /** For `raid1Of`. @internal */
   constructor(
     private readonly kernel: Kernel,
     readonly device: BlockDevice,

@@ -124,12 +124,15 @@ export class ArrayCore implements BitmapUser {
     if ((await this.#flushTurn.acquire(this.task)) !== 0) return false;
     try {
       const members = this.state.members.filter(({ isWritten }) => isWritten);
+      const isDurable = this.state.markProgress();
       const statuses = await Promise.all(members.map((member) => member.flushIo.flush()));
       for (const [i, member] of members.entries()) {
         if (statuses[i] === 0 || this.memberFailed(member, statuses[i])) continue;
         if (statuses[i] === WRITE_AGAIN) this.#hasUntoldLoss = true;
       }
-      return statuses.every((status) => status === 0);
+      const isWhole = statuses.every((status) => status === 0);
+      if (isWhole) isDurable();
+      return isWhole;
     } finally {
       this.#flushTurn.release();
     }

@@ -22,6 +22,8 @@ export class ArrayState {
   events: bigint;
   /** Sectors from which on members that are in sync may differ; null: nowhere. */
   resyncFrom: number | null;
+  /** The same, as far as it is durable: what the superblocks say. */
+  #storedResyncFrom: number;
   /** Data may be under way: what the superblocks call dirty. */
   isActive = false;
   /** Sectors to the internal bitmap; null: there is none. */
@@ -42,6 +44,7 @@ export class ArrayState {
     this.slots = new Array<Member | null>(freshest.raidDisks).fill(null);
     this.events = freshest.events;
     this.resyncFrom = freshest.resyncOffset;
+    this.#storedResyncFrom = freshest.resyncOffset ?? 0;
     this.bitmapOffset = freshest.bitmapOffset;
     this.absentRoles = freshest.roles.map((role) => (role < Role.JOURNAL ? Role.FAULTY : role));
   }
@@ -98,6 +101,17 @@ export class ArrayState {
     return member;
   }
 
+  /** How far passes are now. @returns what makes that what the superblocks say: to be called once what was copied is durable. */
+  markProgress(): () => void {
+    const { resyncFrom } = this;
+    const members = [...this.members];
+    const offsets = members.map((member) => member.recoveryOffset);
+    return () => {
+      if (resyncFrom !== null) this.#storedResyncFrom = resyncFrom;
+      for (const [i, member] of members.entries()) member.storedOffset = Math.min(offsets[i], member.recoveryOffset);
+    };
+  }
+
   /** The superblock of a member as it should be. */
   superblockOf(member: Member, nowMs: number): Superblock {
     const roles = this.absentRoles.slice();
@@ -112,11 +126,11 @@ export class ArrayState {
       sizeSectors: this.sizeSectors,
       raidDisks: this.raidDisks,
       bitmapOffset: this.bitmapOffset,
-      recoveryOffset: isRecovering ? member.recoveryOffset : null,
+      recoveryOffset: isRecovering ? member.storedOffset : null,
       isRecoveryByBitmap: isRecovering && member.isRecoveryByBitmap,
       nrCorrectedReads: member.nrCorrectedReads,
       events: this.events,
-      resyncOffset: this.isActive ? 0 : this.resyncFrom,
+      resyncOffset: this.isActive ? 0 : this.resyncFrom === null ? null : this.#storedResyncFrom,
       roles,
     };
   }

@@ -45,6 +45,8 @@ export class Member {
   slot = -1;
   /** Sectors that are recovered; of one that is recovering. */
   recoveryOffset = 0;
+  /** Those of them that are durable: what its superblock says. */
+  storedOffset = 0;
   isRecoveryByBitmap = false;
   nrCorrectedReads: number;
   /** For read balancing: bytes under way, and where the last read ended. */

@@ -104,6 +104,7 @@ export class SyncRunner {
       const { log } = core.bitmap ?? {};
       member.state = 'recovering';
       member.recoveryOffset = 0;
+      member.storedOffset = 0;
       member.isRecoveryByBitmap = byBitmap && log !== undefined;
       if (member.isRecoveryByBitmap) log?.needWhatIsSet();
       core.state.place(member, slot);
