@@ -93,7 +93,6 @@ export abstract class Filter implements BlockDeviceOps {
   protected readonly parts: FilterParts;
   readonly #charge: StandingCharge;
   readonly #onEnd: (bio: Bio) => void;
-  readonly #nrRequests: number;
   #free: FilterRequest | null = null;
   #nrBusy = 0;
   #first: Bio | null = null;
@@ -121,8 +120,7 @@ export abstract class Filter implements BlockDeviceOps {
     this.footprint = filterFootprint(memory.nrFrames, ownFrames);
     this.#charge = memory.chargeStanding(`requests of ${parts.name}`, requestFrames(memory.nrFrames));
     this.#onEnd = (bio) => this.#childEnded(bio);
-    this.#nrRequests = memory.sizes.clientUnits;
-    for (let i = 0; i < this.#nrRequests; i++) this.#put(new FilterRequest());
+    for (let i = 0; i < memory.sizes.clientUnits; i++) this.#put(new FilterRequest());
   }
 
   /** Requests under way; at most as many as the node has units. */
