@@ -1,5 +1,5 @@
 /** An array in use: every byte reads back, members hold the same, and what fails costs redundancy, never data. */
-import { Errno, PAGE_SIZE } from '@tidemark/core';
+import { Errno, PAGE_SIZE, WRITE_AGAIN } from '@tidemark/core';
 import { assembleArray, decodeSuperblock, raid1Of, SUPERBLOCK_OFFSET_BYTES } from '@tidemark/md';
 import type { Scenario } from '@tidemark/testkit';
 import { explore, simulate } from '@tidemark/testkit/host';
@@ -186,6 +186,30 @@ describe('an array', () => {
       const other = await assembleArray(box.kernel, [b], { degraded: true });
       await other.close();
       await expect(assembleArray(box.kernel, [a, b], { degraded: true })).rejects.toMatchObject({ code: 'EINVAL' });
+    }));
+
+  it('lets a member go that lost what it had acknowledged, and takes it back by the bitmap; from the last one its user is told', () =>
+    once(async (world) => {
+      const box = await bootBox(world);
+      const { members, device, raid } = await array(box, 2, { bitmap: BITMAP, assumeEqual: true });
+      const io = await Io.on(box.kernel, device);
+      for (let i = 0; i < 6; i++) await io.write(i * PAGE_SIZE, page(i));
+      members[1].ops.loseUnflushed(true);
+      expect(await io.flush()).toBe(0);
+      expect(raid.info().members[1].state).toBe('faulty');
+      await raid.remove('b');
+      expect(await raid.add(members[1].device)).toBe('re-added');
+      await raid.waitForSync();
+      expect(sameData(members[0].ops.image, members[1].ops.image, DATA_BYTES, device.sizeBytes)).toBe(true);
+      await raid.fail('b');
+      await io.write(0, page(7));
+      members[0].ops.loseUnflushed(true);
+      await world.sleep(500); // a flush of the array's own is told first
+      expect(await io.flush()).toBe(WRITE_AGAIN);
+      await io.write(0, page(7));
+      expect(await io.flush()).toBe(0);
+      expect(raid.info()).toMatchObject({ isDegraded: true, state: 'active' });
+      io.free();
     }));
 
   it('says of a recovery only what is durable, whatever its superblock is written for', () =>
