@@ -1,6 +1,6 @@
 /** An array in use: every byte reads back, members hold the same, and what fails costs redundancy, never data. */
-import { Errno, PAGE_SIZE, WRITE_AGAIN } from '@tidemark/core';
-import { assembleArray, decodeSuperblock, raid1Of, SUPERBLOCK_OFFSET_BYTES } from '@tidemark/md';
+import { BioOp, Errno, PAGE_SIZE, WRITE_AGAIN } from '@tidemark/core';
+import { assembleArray, createArray, decodeSuperblock, raid1Of, SUPERBLOCK_OFFSET_BYTES } from '@tidemark/md';
 import type { Scenario } from '@tidemark/testkit';
 import { explore, simulate } from '@tidemark/testkit/host';
 import { describe, expect, it } from 'vitest';
@@ -66,7 +66,6 @@ describe('an array', () => {
       const box = await bootBox(world);
       let isBroken = false;
       const [a, b] = [disk(box, 'a'), disk(box, 'b', { fault: ({ op }) => (isBroken && op !== 0 ? -Errno.EIO : 0) })];
-      const { createArray } = await import('@tidemark/md');
       const device = await createArray(box.kernel, [a.device, b.device], { bitmap: BITMAP, assumeEqual: true });
       const raid = raid1Of(box.kernel, device);
       const io = await Io.on(box.kernel, device);
@@ -134,7 +133,6 @@ describe('an array', () => {
         return op === 0 && hits.length > 0 ? -Errno.EIO : 0;
       };
       const [a, b] = [disk(box, 'a', { fault }), disk(box, 'b')];
-      const { createArray } = await import('@tidemark/md');
       const device = await createArray(box.kernel, [a.device, b.device], { assumeEqual: true });
       const io = await Io.on(box.kernel, device);
       for (let i = 0; i < 4; i++) await io.write(i * PAGE_SIZE, page(i));
@@ -149,7 +147,6 @@ describe('an array', () => {
     once(async (world) => {
       const box = await bootBox(world);
       const [a, b] = disks(box, 2);
-      const { createArray } = await import('@tidemark/md');
       const spoil = await Io.on(box.kernel, b.device);
       const device = await createArray(box.kernel, [a.device, b.device], { assumeEqual: true });
       const raid = raid1Of(box.kernel, device);
@@ -186,6 +183,49 @@ describe('an array', () => {
       const other = await assembleArray(box.kernel, [b], { degraded: true });
       await other.close();
       await expect(assembleArray(box.kernel, [a, b], { degraded: true })).rejects.toMatchObject({ code: 'EINVAL' });
+    }));
+
+  it('resyncs no faster than it is told to, tells how far it is, and goes on where it was stopped', () =>
+    once(async (world) => {
+      const box = await bootBox(world);
+      const members = disks(box, 2).map((member) => member.device);
+      const slow = { start: { syncBytesPerSecond: 50_000 } };
+      const device = await createArray(box.kernel, members, slow);
+      const raid = raid1Of(box.kernel, device);
+      await world.sleep(2_000);
+      const { sync } = raid.info();
+      expect(sync).toMatchObject({ action: 'resync', sizeBytes: device.sizeBytes });
+      expect(sync?.positionBytes).toBeGreaterThan(50_000);
+      expect(sync?.positionBytes).toBeLessThanOrEqual(150_000);
+      await device.close();
+      const again = raid1Of(box.kernel, await assembleArray(box.kernel, members, { syncBytesPerSecond: 50_000 }));
+      expect(again.info().resyncFromBytes).toBeGreaterThanOrEqual(sync?.positionBytes ?? 0);
+      const begunMs = world.nowMs;
+      const done = await again.waitForSync();
+      expect(done?.doneBytes).toBeLessThan(device.sizeBytes - 50_000);
+      expect(world.nowMs - begunMs).toBeGreaterThan(((done?.doneBytes ?? 0) / 50_000 - 1.1) * 1000);
+      expect(again.info().resyncFromBytes).toBe(null);
+    }));
+
+  it('makes the bits of writes that come together durable by one flush', () =>
+    once(async (world) => {
+      const box = await bootBox(world, { memory: 4096 * PAGE_SIZE });
+      let nrFlushes = 0;
+      const count = ({ op }: { op: number }): 0 => {
+        if (op === BioOp.FLUSH) nrFlushes++;
+        return 0;
+      };
+      const { device, raid } = await array(box, 2, { assumeEqual: true });
+      const file = disk(box, 'file', { can: { fua: false }, fault: count });
+      await raid.addBitmap({ file: file.device }, BITMAP);
+      const first = await Io.on(box.kernel, device);
+      await first.write(0, page(1)); // the array is active
+      nrFlushes = 0;
+      const all = await Promise.all(Array.from({ length: 16 }, () => Io.on(box.kernel, device, 1)));
+      await Promise.all(all.map((io, i) => io.write((i + 1) * 2 * PAGE_SIZE, page(i))));
+      expect(nrFlushes).toBe(1);
+      expect(raid.info().bitmap?.nrDirty).toBe(17);
+      for (const io of [first, ...all]) io.free();
     }));
 
   it('lets a member go that lost what it had acknowledged, and takes it back by the bitmap; from the last one its user is told', () =>
