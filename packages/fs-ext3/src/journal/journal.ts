@@ -212,20 +212,31 @@ export class Journal {
     while (transaction.nrHandles > 0) await this.#handlesEnded.wait(task);
     if (this.#cause !== null) return;
     const mine = task.withTicket(transaction.ticket);
+    if (transaction.isEmpty) {
+      this.#discard(transaction);
+      return;
+    }
     this.#committing = transaction;
-    if (!transaction.isEmpty) {
-      await committer.freeze(mine, transaction);
-      this.#running = null;
-      this.#room.wakeAll();
-      await committer.writeData(task, transaction);
-      this.#check(await committer.makeDurable(mine, transaction), 'write the journal');
-      if (committer.log !== null) this.#noteDurable(transaction.id);
-      this.#check(await committer.bringHome(mine, transaction), 'write metadata home');
-    } else this.#running = null;
+    await committer.freeze(mine, transaction);
+    this.#running = null;
+    this.#room.wakeAll();
+    await committer.writeData(task, transaction);
+    this.#check(await committer.makeDurable(mine, transaction), 'write the journal');
+    if (committer.log !== null) this.#noteDurable(transaction.id);
+    this.#check(await committer.bringHome(mine, transaction), 'write metadata home');
     committer.release(transaction);
     this.#committing = null;
     this.#noteDurable(transaction.id);
     this.#room.wakeAll();
+  }
+
+  /** Nothing was changed in it. Its number is the next one's: whoever replays the log stops at a number that is missing. */
+  #discard(transaction: Transaction): void {
+    this.#nextId = transaction.id;
+    this.#running = null;
+    this.#parts.committer.release(transaction);
+    this.#room.wakeAll();
+    this.#durable.wakeAll();
   }
 
   #noteDurable(id: number): void {
