@@ -21,6 +21,9 @@ const PACKAGES = {
   git: 'git',
   tar: 'tar',
   sqlite3: 'sqlite3',
+  'nfs-ls': 'libnfs-utils',
+  'nfs-cp': 'libnfs-utils',
+  'nfs-cat': 'libnfs-utils',
 } as const;
 
 export type Peer = keyof typeof PACKAGES;

@@ -15,6 +15,8 @@ Promise.withResolvers ??= function withResolvers() {
   return parts;
 };
 
+Error.isError ??= (value) => value instanceof Error;
+
 const kernel = await Kernel.boot({ memory: '64MiB', plugins: [hostPlugin, memfs] });
 await kernel.mount('memfs:32MiB', '/');
 const data = path.join(import.meta.dirname, '../../node_modules/@zenfs/core/tests/data');
@@ -22,6 +24,13 @@ for (const name of host.readdirSync(data)) kernel.fs.writeFileSync(`/${name}`, h
 
 /** Modes are taken as they are given, as the tests expect. */
 export const fs = kernel.fs.as({ umask: 0 });
+// `using watcher`, which no Node has yet; the package's own set-up for `node:fs` adds it too.
+const { watch } = fs;
+fs.watch = (...args) => {
+  const watcher = watch(...args);
+  watcher[Symbol.dispose] = () => watcher.close();
+  return watcher;
+};
 export const { Stats } = fs;
 /** What these tests can leave out: `lchmod` is there on macOS only; the others are ZenFS's own, not Node's. */
 export const flags = { lchmod: false, xattr: false, 'promises.exists': false, root: true };

@@ -9,9 +9,9 @@ import type { Vfs } from '../../vfs/vfs.js';
 import type { Caller } from '../../vfs/walk.js';
 import { toOptions, toPath } from './arguments.js';
 import { checkAborted } from './descriptor-calls.js';
-import { FsError, wrongType } from './errors.js';
+import { FsError, nodeError, wrongType } from './errors.js';
 import { now } from './face.js';
-import { encoded } from './path-calls.js';
+import { encoded, flag } from './path-calls.js';
 
 /** Changes a slow reader of `promises.watch` may be behind; older ones are forgotten. */
 const QUEUE_MAX = 2048;
@@ -74,7 +74,10 @@ class Watcher extends EventEmitter {
 export function watch(vfs: Vfs, who: Caller, path: unknown, ...rest: unknown[]): FSWatcher {
   const at = toPath(path, 'filename');
   const listener = typeof rest[0] === 'function' ? rest[0] : rest[1];
-  const { encoding, signal } = toOptions(rest[0]);
+  const options = toOptions(rest[0]);
+  const { encoding, signal } = options;
+  if (flag(options, 'recursive'))
+    throw nodeError('ERR_FEATURE_UNAVAILABLE_ON_PLATFORM', 'watch() looks at one directory, not below it', TypeError);
   if (listener !== undefined && typeof listener !== 'function') throw wrongType('listener', 'of type function', listener);
   const watcher = new Watcher(vfs, who, at, encoding);
   if (listener !== undefined) watcher.on('change', listener as (...args: unknown[]) => void);
