@@ -34,7 +34,7 @@ interface Recording {
   readonly durable: readonly Durable[];
 }
 
-async function record(seed: number, image: DiskImage, sizeBytes: number, nrSteps: number): Promise<Recording> {
+async function record(seed: number, memory: string, image: DiskImage, sizeBytes: number, nrSteps: number): Promise<Recording> {
   const durable: Durable[] = [];
   let log: WriteLog | null = null;
   const outcome = await simulate(
@@ -42,7 +42,7 @@ async function record(seed: number, image: DiskImage, sizeBytes: number, nrSteps
       name: 'workload',
       async run(world) {
         const machine = world.machine('box');
-        const kernel = await world.boot(machine, { memory: '3MiB', plugins: [ext3] });
+        const kernel = await world.boot(machine, { memory, plugins: [ext3] });
         const disk = new SimulatedDisk(world, machine, kernel.memory.arena, { sizeBytes, image, keepsLog: true });
         log = disk.log;
         const device: BlockDevice = kernel.attach(disk);
@@ -93,15 +93,15 @@ async function checkCrashed(file: string, durable: readonly Durable[]): Promise<
   return [...wrong, ...problems];
 }
 
-const ROWS: readonly (readonly [name: string, seed: number, sizeBytes: number, options: Partial<MkfsOptions>])[] = [
-  ['1 KiB blocks', 11, 6 * MIB, { blockSize: 1024, journalSize: '1MiB', bytesPerInode: 8192 }],
-  ['2 KiB blocks', 12, 9 * MIB, { blockSize: 2048, journalSize: '2MiB', bytesPerInode: 8192 }],
-  ['4 KiB blocks', 13, 16 * MIB, { blockSize: 4096, journalSize: '4MiB', bytesPerInode: 8192 }],
+const ROWS: readonly (readonly [name: string, seed: number, memory: string, sizeBytes: number, options: Partial<MkfsOptions>])[] = [
+  ['1 KiB blocks', 11, '16MiB', 6 * MIB, { blockSize: 1024, journalSize: '1MiB', bytesPerInode: 8192 }],
+  ['2 KiB blocks', 12, '3MiB', 9 * MIB, { blockSize: 2048, journalSize: '2MiB', bytesPerInode: 8192 }],
+  ['4 KiB blocks', 13, '8MiB', 16 * MIB, { blockSize: 4096, journalSize: '4MiB', bytesPerInode: 8192 }],
 ];
 
 describe.skipIf(!hasPeers)('after a crash at any write or flush, everything is well, with', () => {
-  it.each(ROWS)('%s', { timeout: 240_000 }, async (name, seed, sizeBytes, options) => {
-    const { log, durable } = await record(seed + SEED, await freshDisk(sizeBytes, options), sizeBytes, 250);
+  it.each(ROWS)('%s', { timeout: 240_000 }, async (name, seed, memory, sizeBytes, options) => {
+    const { log, durable } = await record(seed + SEED, memory, await freshDisk(sizeBytes, options), sizeBytes, 250);
     const random = new Random(seed + SEED);
     const file = path.join(folder, `${seed}.img`);
     const theirs = path.join(folder, `${seed}-theirs.img`);
