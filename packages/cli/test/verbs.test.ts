@@ -16,7 +16,8 @@ afterEach(() => fs.rmSync(folder, { recursive: true, force: true }));
 const SMALL = ['--memory', '1MiB', '--working-set', '8MiB'];
 
 describe('help', () => {
-  it.each(['demo', 'serve nbd', 'swap init', 'swap info', 'reserves', 'graph'])('%s shows examples and options', async (verb) => {
+  const files = ['ls', 'cat', 'stat', 'tree', 'cp', 'mkdir', 'rm', 'mv', 'ln', 'df', 'check', 'mkfs ext3'];
+  it.each(['demo', 'serve nbd', 'swap init', 'swap info', 'reserves', 'graph', ...files])('%s shows examples and options', async (verb) => {
     const { code, stdout, stderr } = await run(...verb.split(' '), '--help');
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     expect(stdout).toContain('Examples:');

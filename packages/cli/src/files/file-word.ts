@@ -23,14 +23,13 @@ const SEPARATOR = '::/';
 export function parseFile(word: string): FileWord {
   if (word === '' || word.includes('\0')) throw new UsageError(`${JSON.stringify(word)} is no FILE; want TREE::/path`);
   const at = word.lastIndexOf(SEPARATOR);
-  if (!SCHEME.test(word)) {
-    if (at > 0 && !/^[./]/.test(word))
-      throw new UsageError(
-        `${JSON.stringify(word)} says no filesystem: want ext3:${word} (a path of the host with "::/" in it is ./${word})`,
-      );
-    return { tree: null, path: word };
-  }
-  return at < 0 ? { tree: word, path: '/' } : { tree: word.slice(0, at), path: word.slice(at + SEPARATOR.length - 1) };
+  const tree = at < 0 ? word : word.slice(0, at);
+  if (SCHEME.test(tree)) return { tree, path: at < 0 ? '/' : word.slice(at + SEPARATOR.length - 1) };
+  if (at > 0 && !/^[./]/.test(word))
+    throw new UsageError(
+      `${JSON.stringify(word)} says no filesystem: want ext3:${word} (a path of the host with "::/" in it is ./${word})`,
+    );
+  return { tree: null, path: word };
 }
 
 /** Parses a FILE that must be in a tree. @throws UsageError for a path of the host, too. */

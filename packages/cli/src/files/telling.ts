@@ -27,5 +27,6 @@ function toldError(doing: string, error: Error): Error {
 
 /** The error as it is, or a job that failed for what is nobody's input. */
 export function toldFailure(error: KernelError): Error {
-  return FAILURES.includes(error.code) ? new JobFailed(error.message, { cause: error }) : error;
+  if (!FAILURES.includes(error.code)) return error;
+  return new JobFailed(error.code === 'ENOMEM' ? `${error.message}; --memory gives the kernel more` : error.message, { cause: error });
 }

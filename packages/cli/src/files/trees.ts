@@ -1,6 +1,6 @@
 /**
  * The trees that a command line names: each is mounted at the root of a kernel of its own, so that its links and `..` stay inside; the
- * host's is there without. Trees that are only read are mounted read-only.
+ * host's is there without. Trees that are only read are mounted read-only; but a journal that a crash left is replayed.
  */
 import hostFs from 'node:fs/promises';
 import { isKernelError, Kernel } from '@tidemark/core';
@@ -10,6 +10,7 @@ import { stallOf, STALL_QUIET_MS, STALLED_SHUTDOWN_MS } from '../stall.js';
 import { FileTree } from './file-tree.js';
 import type { FileWord } from './file-word.js';
 import { interruptible, type Interrupts } from './interrupts.js';
+import { printable } from './printable.js';
 
 /** A file in an open tree. */
 export interface Place {
@@ -70,12 +71,23 @@ export async function withTrees<T>({ memory, reads = [], writes = [] }: TreesOpt
 async function mount(source: string, memory: number, readOnly: boolean): Promise<Mounted> {
   const kernel = await Kernel.boot({ memory, plugins: PLUGINS, name: source, watchdog: { quietMs: STALL_QUIET_MS } });
   try {
-    await kernel.mount(source, '/', { readOnly });
+    await mountOn(kernel, source, readOnly);
   } catch (error) {
     await kernel.shutdown();
     throw error;
   }
   return { kernel, tree: new FileTree(source, kernel.fs.promises), stall: stallOf(kernel) };
+}
+
+/** A journal that must be replayed before anything can be read is replayed. */
+async function mountOn(kernel: Kernel, source: string, readOnly: boolean): Promise<void> {
+  try {
+    await kernel.mount(source, '/', { readOnly });
+  } catch (error) {
+    if (!readOnly || !isKernelError(error) || error.code !== 'EROFS') throw error;
+    process.stderr.write(`${printable(source)} was not unmounted: replaying its journal\n`);
+    await kernel.mount(source, '/');
+  }
 }
 
 /** Writes a tree out, also after a failure, and ends its kernel. @returns what went wrong. */
