@@ -65,11 +65,11 @@ export class NfsClient {
   async mount(path: string): Promise<Uint8Array> {
     const body = await this.rpc.call(MOUNT_PROGRAM, 3, Mount3.MNT, this.credentials, (out) => out.opaque(text(path)));
     expect(body.u32()).toBe(0);
-    return getMounted(body).handle.slice();
+    return Uint8Array.from(getMounted(body).handle);
   }
 
   async lookup(directory: Uint8Array, name: string): Promise<Uint8Array> {
-    return getLookup(await this.ok(Nfs3.LOOKUP, (out) => out.opaque(directory).opaque(text(name)))).handle.slice();
+    return Uint8Array.from(getLookup(await this.ok(Nfs3.LOOKUP, (out) => out.opaque(directory).opaque(text(name)))).handle);
   }
 
   async attributes(handle: Uint8Array) {
@@ -79,14 +79,14 @@ export class NfsClient {
   async make(procedure: number, directory: Uint8Array, name: string, more: (out: XdrWriter) => void): Promise<CreateResult> {
     const body = await this.ok(procedure, (out) => more(out.opaque(directory).opaque(text(name))));
     const made = getCreated(body);
-    return { ...made, handle: made.handle?.slice() ?? null };
+    return { ...made, handle: made.handle === null ? null : Uint8Array.from(made.handle) };
   }
 
   async create(directory: Uint8Array, name: string, attributes: Partial<NewAttributes> = { mode: 0o644 }): Promise<Uint8Array> {
     const body = await this.ok(Nfs3.CREATE, (out) =>
       putCreate(out, { directory, name: text(name), mode: 1, attributes: { ...NO_CHANGE, ...attributes }, verifier: null }),
     );
-    return getCreated(body).handle?.slice() as Uint8Array;
+    return Uint8Array.from(getCreated(body).handle as Uint8Array);
   }
 
   async mkdir(directory: Uint8Array, name: string, mode = 0o755): Promise<Uint8Array> {
@@ -120,7 +120,10 @@ export class NfsClient {
       if (isPlus) out.u32(resultBytes);
     });
     const result = getReadDirectoryResult(body, isPlus);
-    return { ...result, entries: result.entries.map((each) => ({ ...each, name: textOf(each.name), cookie: each.cookie.slice() })) };
+    return {
+      ...result,
+      entries: result.entries.map((each) => ({ ...each, name: textOf(each.name), cookie: Uint8Array.from(each.cookie) })),
+    };
   }
 
   /** Every name of a directory, by as many calls as it takes. */

@@ -315,14 +315,14 @@ describe('data', () => {
     const file = await nfs.create(root, 'f');
     const other = await served.connect();
     const one = await nfs.write(file, 0, text('a'), Stable.UNSTABLE);
-    const verifier = one.verifier.slice();
+    const verifier = Uint8Array.from(one.verifier);
     expect(one.wcc.before?.sizeBytes).toBe(0);
     expect(one.wcc.after?.sizeBytes).toBe(1);
     expect((await other.write(file, 1, text('b'), Stable.DATA_SYNC)).committed).toBe(Stable.DATA_SYNC);
     const two = await other.write(file, 2, text('c'), Stable.FILE_SYNC);
     expect(two.committed).toBe(Stable.FILE_SYNC);
-    expect(two.verifier).toEqual(verifier);
-    expect((await other.commit(file)).verifier).toEqual(verifier);
+    expect(Uint8Array.from(two.verifier)).toEqual(verifier);
+    expect(Uint8Array.from((await other.commit(file)).verifier)).toEqual(verifier);
     expect((await nfs.write(file, 0, new Uint8Array(0))).countBytes).toBe(0);
     other.rpc.close();
   });
@@ -385,7 +385,7 @@ describe('directories', () => {
       }
     const { entries } = await nfs.list(root, true);
     for (const { name, attributes, handle, fileid } of entries.slice(2, 5)) {
-      expect(handle).toEqual(await nfs.lookup(root, name));
+      expect(Uint8Array.from(handle as Uint8Array)).toEqual(await nfs.lookup(root, name));
       expect(attributes?.fileid).toBe(fileid);
     }
     const { status } = await nfs.call(Nfs3.READDIR, (out) => out.opaque(root).fixed(new Uint8Array(16)).u32(100));

@@ -55,8 +55,10 @@ export interface IntakeParts {
   readonly clock: Clock;
   /** Address of the client's host. */
   readonly host: string;
-  /** Something ended outside of `receive`. */
+  /** Something ended outside of `receive`: it is to be called again. */
   onProgress(): void;
+  /** The rest of a record is wanted: the socket is to be read. */
+  resume(): void;
   /** The client broke the protocol: the connection must end. */
   fail(error: KernelError): void;
 }
@@ -98,6 +100,7 @@ export class CallIntake {
 
   /** Takes in what the slot holds. @returns false to stop being read. */
   receive(): boolean {
+    if (this.#inLoop) return !this.#isOver; // a send that ended at once: the loop goes on anyway
     this.#blocked = false;
     this.#inLoop = true;
     this.#payload?.arrived();
@@ -238,7 +241,7 @@ export class CallIntake {
     const out = this.#writer(entry, head.xid);
     const call = new Call(service, task, this.#parts.host, credentials, out);
     const payload = new Payload(slot, stream, () => {
-      if (!this.#inLoop) this.#parts.onProgress();
+      if (!this.#inLoop) this.#parts.resume();
     });
     this.#payload = payload;
     const onTaken = (): void => this.#taken(payload);
@@ -257,13 +260,23 @@ export class CallIntake {
   /** Runs the steps of a call, and answers when they have ended. */
   #work(call: Call, steps: Steps<void>, entry: number, kept: number, payload: Payload | null): void {
     this.#nrInFlight++;
-    const working = run(steps);
+    const working = run(this.#guarded(steps));
     if (isPromise(working)) {
       void working.then(() => {
         this.#ended(call, entry, kept, payload);
         this.#parts.onProgress();
       });
     } else this.#ended(call, entry, kept, payload);
+  }
+
+  /** Steps that never throw: a bug ends the connection, and is counted. */
+  *#guarded(steps: Steps<void>): Steps<void> {
+    try {
+      yield* steps;
+    } catch (error) {
+      this.#parts.service.onBug(error);
+      this.#fail(new KernelError('EIO', 'a call could not be answered', { cause: error }));
+    }
   }
 
   #ended(call: Call, entry: number, kept: number, payload: Payload | null): void {
@@ -309,7 +322,9 @@ export class CallIntake {
   /** Throws the rest of a record away, as it comes. */
   #skipRecord(): boolean {
     if (this.#stream.skip()) return true;
-    const payload = new Payload(this.#parts.slot, this.#stream, () => {});
+    const payload = new Payload(this.#parts.slot, this.#stream, () => {
+      if (!this.#inLoop) this.#parts.resume();
+    });
     this.#payload = payload;
     void run(
       (function* (intake: CallIntake): Steps<void> {

@@ -93,6 +93,7 @@ export class ServerConnection implements AcceptedConnection, SocketHandler {
       clock,
       host,
       onProgress: () => this.#progress(),
+      resume: () => this.#socket?.resume(),
       fail: (error) => this.#fail(error),
     });
   }
@@ -116,7 +117,7 @@ export class ServerConnection implements AcceptedConnection, SocketHandler {
     return this.#intake.receive();
   }
 
-  /** A call ended, or a reply was sent, or a payload wants more. */
+  /** A call ended, or a reply was sent. */
   #progress(): void {
     if (this.#isClosed) {
       this.#finish();

@@ -63,8 +63,8 @@ export class NfsServer {
   readonly #replies: ReplyCache;
   readonly #standing: readonly (StandingMemory | StandingCharge)[];
   readonly #connections = new Set<ServerConnection>();
-  readonly #writeNode: WriteoutNode;
-  readonly #commitNode: WriteoutNode;
+  /** Its nodes of the writeout graph, the one for writes first. */
+  #nodes: readonly WriteoutNode[] = [];
   #local: LocalServer | null = null;
   #listener!: Listener;
   #unregister: () => void = () => {};
@@ -78,7 +78,6 @@ export class NfsServer {
   private constructor(
     kernel: Kernel,
     options: NfsServerOptions,
-    address: SocketAddress,
     exports: ExportTable,
     sizes: NfsServerSizes,
     standing: readonly [StandingMemory, StandingCharge],
@@ -97,19 +96,6 @@ export class NfsServer {
       sizes,
       onBug: () => void this.nrBugs++,
     };
-    const name = `nfs-server:${formatAddress(address)}`;
-    const nrConnections = (): number => this.#connections.size;
-    this.#writeNode = {
-      name,
-      kind: 'server',
-      footprint: {
-        ...nfsServerFootprint(kernel.memory.nrFrames, 0),
-        get standing() {
-          return nfsServerFootprint(kernel.memory.nrFrames, nrConnections()).standing;
-        },
-      },
-    };
-    this.#commitNode = { name: `${name} commit`, kind: 'server', footprint: nfsCommitFootprint() };
   }
 
   /**
@@ -134,7 +120,7 @@ export class NfsServer {
       undo.push(() => kept.free());
       const objects = memory.chargeStanding('nfs server, open files', objectFrames(sizes));
       undo.push(() => objects.free());
-      const server = new NfsServer(kernel, options, address, exports, sizes, [kept, objects]);
+      const server = new NfsServer(kernel, options, exports, sizes, [kept, objects]);
       server.#listener = await transport.listen(address, {
         maxConnections: options.maxConnections ?? sizes.maxConnections,
         memalloc: true,
@@ -152,17 +138,29 @@ export class NfsServer {
 
   /** Joins the writeout graph. Connections are accepted from then on. */
   async #admit(transport: WriteoutNode | null): Promise<void> {
-    const { reserves, task, localConnections, clock } = this.#kernel;
-    const write = this.#writeNode;
-    const commit = this.#commitNode;
+    const { reserves, task, localConnections, clock, memory } = this.#kernel;
+    const address = formatAddress(this.#listener.address);
+    const nrConnections = (): number => this.#connections.size;
+    const write: WriteoutNode = {
+      name: `nfs-server:${address}`,
+      kind: 'server',
+      footprint: {
+        ...nfsServerFootprint(memory.nrFrames, 0),
+        get standing() {
+          return nfsServerFootprint(memory.nrFrames, nrConnections()).standing;
+        },
+      },
+    };
+    const commit: WriteoutNode = { name: `${write.name} commit`, kind: 'server', footprint: nfsCommitFootprint() };
     const edges: WriteoutEdge[] = [[write, commit]];
     if (transport !== null) edges.push([write, transport]);
     for (const node of new Set(this.#service.exports.list.map(({ superblock }) => superblock.node)))
       if (node !== null) edges.push([commit, node]);
     await reserves.admit(task, { candidates: [{ node: write }, { node: commit }], edges });
+    this.#nodes = [write, commit];
     this.#local = { node: write, pin: (_task, client) => Promise.reject(cannotPin(client)) };
-    this.#leave = localConnections.serve(formatAddress(this.#listener.address), this.#local);
-    this.#unregister = this.#kernel.onShutdown(`nfs server ${formatAddress(this.#listener.address)}`, (deadlineMs) =>
+    this.#leave = localConnections.serve(address, this.#local);
+    this.#unregister = this.#kernel.onShutdown(`nfs server ${address}`, (deadlineMs) =>
       this.close({ timeoutMs: Math.max(deadlineMs - clock.nowMs(), 0) }),
     );
   }
@@ -171,7 +169,7 @@ export class NfsServer {
     if (this.#local === null || this.#closed !== null) throw new KernelError('EAGAIN', 'the server is not in the writeout graph yet'); // or no more
     await client?.reached(this.#local);
     const { memory, clock, task } = this.#kernel;
-    const own = task.named(`nfs server, ${peer}`).within(this.#writeNode);
+    const own = task.named(`nfs server, ${peer}`).within(this.#local.node);
     const taken = await takeConnectionMemory(own, memory, this.#service.sizes, peer);
     const connection = new ServerConnection({
       service: this.#service,
@@ -253,7 +251,7 @@ export class NfsServer {
     clock.clearTimer(timer);
     this.#service.files.close();
     this.#service.exports.close();
-    for (const node of [this.#writeNode, this.#commitNode]) await reserves.withdraw(node);
+    for (const node of this.#nodes) await reserves.withdraw(node);
     for (const memory of this.#standing) memory.free();
     if (nrFailed > 0) throw new KernelError('EIO', `nfs server: what clients wrote to ${nrFailed} files could not be made stable`);
   }
