@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { run, start } from './command.js';
 import { type Answered, runHere } from './here.js';
@@ -97,6 +98,48 @@ describe('copies', () => {
     await done('cp -r #::/from/a #::/');
     expect(await done('cat #::/from/absolute')).toBe('deep\n');
   });
+
+  it('any tree comes back as it was', async () => {
+    type Made = { name: string; kind: 'file' | 'link' | 'directory'; mode: number; bytes: readonly [number, number][]; below: Made[] };
+    const made = fc.letrec<{ any: Made[]; one: Made }>((tie) => ({
+      any: fc.uniqueArray(tie('one'), { selector: ({ name }) => name, maxLength: 5, depthIdentifier: 'tree' }),
+      one: fc.record({
+        name: fc.string({ minLength: 1, maxLength: 40 }).filter((text) => !/[/\0]|^\.\.?$/.test(text)),
+        kind: fc.constantFrom('file', 'link', 'directory'),
+        mode: fc.integer({ min: 0, max: 0o777 }).map((bits) => bits | 0o600),
+        bytes: fc.array(fc.tuple(fc.nat({ max: 400_000 }), fc.integer({ min: 1, max: 5000 })), { maxLength: 3 }),
+        below: fc.oneof({ depthIdentifier: 'tree', maxDepth: 3 }, fc.constant<Made[]>([]), tie('any')),
+      }),
+    })).any;
+    const make = (at: string, all: readonly Made[]): void => {
+      fs.mkdirSync(at);
+      for (const { name, kind, mode, bytes, below } of all) {
+        const file = path.join(at, name);
+        if (kind === 'link') fs.symlinkSync(`to ${name}`, file);
+        else if (kind === 'directory') {
+          make(file, below);
+          fs.chmodSync(file, mode | 0o100);
+        } else {
+          const fd = fs.openSync(file, 'w', mode);
+          for (const [offset, length] of bytes) fs.writeSync(fd, Buffer.alloc(length, 1 + (offset % 255)), 0, length, offset);
+          fs.fchmodSync(fd, mode);
+          fs.closeSync(fd);
+        }
+        if (kind !== 'link') fs.utimesSync(file, 1_500_000_000, 1_000_000_000 + mode);
+      }
+    };
+    let n = 0;
+    const roundTrip = async (all: Made[]): Promise<void> => {
+      const [from, back] = [`from${++n}`, `back${n}`].map((name) => path.join(folder, name));
+      make(from, all);
+      await done(`mkfs ext3 @disk.img --size 16MiB --force --block-size ${[1024, 2048, 4096][n % 3]}`);
+      await done(`cp -rp ${from} #::/copy --memory 4MiB`);
+      await done(`cp -rp #::/copy ${back} --memory 4MiB`);
+      expect(listing(back)).toEqual(listing(from));
+      await expectClean();
+    };
+    await fc.assert(fc.asyncProperty(made, roundTrip), { numRuns: 12 });
+  }, 120_000);
 
   it('64 MiB pass through 8 MiB of pages, and holes take no room', async () => {
     const chunk = Buffer.alloc(2 ** 20, 'tidemark ');

@@ -1,6 +1,6 @@
 /** `tidemark mv`: renames within a tree; from one tree to another it copies, with modes, owners and times, and then removes. */
 import type { Command } from 'commander';
-import { UsageError } from '../outcome.js';
+import { JobFailed, UsageError } from '../outcome.js';
 import { createProgress } from '../progress.js';
 import { Copier } from './copier.js';
 import { pairUp } from './destination.js';
@@ -40,7 +40,7 @@ export function mvCommand(command: Command): void {
               progress.begin(`moving ${nameOf(from)}`, totalBytes);
               await copier.copy(from, to);
               progress.end();
-              if (copier.copied.leftOut > 0) throw new UsageError(`${nameOf(from)} was copied but for what cannot be, and stays`);
+              if (copier.copied.leftOut > 0) throw new JobFailed(`${nameOf(from)} was copied but for what cannot be, and stays`);
               await from.tree.rm(from.path, { recursive: true, force: false });
             }
             moved.push({ from: nameOf(from), to: nameOf(to) });
