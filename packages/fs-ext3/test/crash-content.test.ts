@@ -48,7 +48,8 @@ async function record(seed: number): Promise<WriteLog> {
         const random = world.randomOf('work');
         const link = await run(vfs.directories.make(who, '/magic', { mode: FileType.SYMLINK, linkTarget: MAGIC_TARGET }));
         if (typeof link === 'number') throw new Error(`symlink: ${link}`);
-        link.superblock.put(link);
+        const { superblock } = link;
+        superblock.put(link);
         const owners: number[] = [];
         for (let owner = 1; owner <= 220; owner++) {
           while (owners.length > 9) {
@@ -63,7 +64,7 @@ async function record(seed: number): Promise<WriteLog> {
             file.release();
           }
           if (random.chance(0.1)) await world.sleep(random.below(7000));
-          if (random.chance(0.1)) await run(vfs.mounts.sync(kernel.task, (link as { superblock: never }).superblock));
+          if (random.chance(0.1)) await run(vfs.mounts.sync(kernel.task, superblock));
           world.progress();
         }
         await kernel.unmount('/');

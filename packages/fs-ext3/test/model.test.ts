@@ -78,7 +78,7 @@ const ROWS: Row[] = [
     name: 'a disk that fills up',
     seed: 6,
     memory: '4MiB',
-    sizeBytes: 5 * MIB,
+    sizeBytes: 3 * MIB,
     mkfs: { blockSize: 1024, journalSize: '1MiB' },
     nrSteps: 1500,
     work: small,
