@@ -33,7 +33,7 @@ describe.skipIf(!hasPeers)('tasks side by side', () => {
         name: 'side by side',
         async run(world) {
           const machine = world.machine('box');
-          const kernel = await world.boot(machine, { memory: '3MiB', plugins: [ext3] });
+          const kernel = await world.boot(machine, { memory: ['3MiB', '16MiB', '6MiB', '9MiB'][seed % 4] as string, plugins: [ext3] });
           const disk = new SimulatedDisk(world, machine, kernel.memory.arena, { sizeBytes: SIZE, image });
           const device = kernel.attach(disk);
           await kernel.mount('ext3:disk', '/', { device });
