@@ -1,0 +1,153 @@
+/** What goes wrong behind the server: no memory, writes that cannot be made stable, restarts, filesystems that wait. */
+import { Errno, Kernel } from '@tidemark/core';
+import { host } from '@tidemark/core/host';
+import { NfsServer, NfsStatus, Nfs3, getWcc, putNewAttributes, NO_CHANGE, Stable } from '@tidemark/fs-nfs';
+import { hostTransports } from '@tidemark/net/host';
+import { memfs } from '@tidemark/testkit';
+import { expect, it } from 'vitest';
+import { serve, serveKernel, text, writeArguments } from './server-fixture.js';
+
+it('no memory: JUKEBOX, the data are read to their end, and nothing grows; what was taken back is there again', async () => {
+  const served = await serve({ memory: '4MiB', tree: 'memfs:64MiB' });
+  const nfs = await served.connect();
+  const root = await nfs.mount('/');
+  const file = await nfs.create(root, 'f');
+  const other = await nfs.create(root, 'g');
+  const chunk = new Uint8Array(16_384).fill(1);
+  let at = 0;
+  let refused = 0;
+  for (let nrRefused = 0; nrRefused < 5; ) {
+    const { status, body } = await nfs.call(Nfs3.WRITE, writeArguments(file, at, chunk, Stable.UNSTABLE));
+    if (status !== 0) {
+      nrRefused++;
+      refused = status;
+      continue;
+    }
+    getWcc(body);
+    at += body.u32();
+  }
+  expect(refused).toBe(NfsStatus.JUKEBOX);
+  expect(at).toBeGreaterThan(1 << 20);
+  expect((await nfs.attributes(file)).sizeBytes).toBe(at);
+  const { status } = await nfs.call(Nfs3.SETATTR, (out) => {
+    putNewAttributes(out.opaque(file), { ...NO_CHANGE, sizeBytes: 0 });
+    out.bool(false);
+  });
+  expect(status).toBe(0);
+  expect((await nfs.write(other, 0, chunk)).countBytes).toBe(chunk.length);
+  nfs.rpc.close();
+  await served.close();
+}, 60_000);
+
+it('what cannot be made stable is an error, and changes the verifier for everybody', async () => {
+  const served = await serve();
+  const nfs = await served.connect();
+  const root = await nfs.mount('/');
+  const file = await nfs.create(root, 'f');
+  const before = Uint8Array.from((await nfs.write(file, 0, text('a'), Stable.UNSTABLE)).verifier);
+  const { data } = served.kernel.vfs;
+  const sync = data.sync.bind(data);
+  // biome-ignore lint/correctness/useYield: it fails at once
+  data.sync = function* () {
+    return -Errno.EIO;
+  };
+  expect((await nfs.call(Nfs3.COMMIT, (out) => out.opaque(file).u64(0).u32(0))).status).toBe(NfsStatus.IO);
+  expect((await nfs.call(Nfs3.WRITE, writeArguments(file, 0, text('b'), Stable.FILE_SYNC))).status).toBe(NfsStatus.IO);
+  data.sync = sync;
+  const after = Uint8Array.from((await nfs.commit(file)).verifier);
+  expect(after).not.toEqual(before);
+  expect(Uint8Array.from((await nfs.write(file, 0, text('c'), Stable.UNSTABLE)).verifier)).toEqual(after);
+  expect(served.server.nrVerifierChanges).toBe(2);
+  nfs.rpc.close();
+  await served.close();
+});
+
+it('a change that waited is told without what was before, and another call of the connection overtakes it', async () => {
+  const served = await serve();
+  const nfs = await served.connect();
+  const root = await nfs.mount('/');
+  const { vfs } = served.kernel;
+  const directory = vfs.mounts.root;
+  expect(directory.lock.exclusive(served.kernel.task)).toBe(0);
+  let isMade = false;
+  const making = nfs
+    .make(Nfs3.MKDIR, root, 'd', (out) => putNewAttributes(out, NO_CHANGE))
+    .then((made) => {
+      isMade = true;
+      return made;
+    });
+  await nfs.attributes(root);
+  expect(isMade).toBe(false);
+  directory.lock.unlockExclusive();
+  const made = await making;
+  expect(made.directory.before).toBeNull();
+  expect(made.directory.after).not.toBeNull();
+  expect((await nfs.make(Nfs3.MKDIR, root, 'e', (out) => putNewAttributes(out, NO_CHANGE))).directory.before).not.toBeNull();
+  nfs.rpc.close();
+  await served.close();
+});
+
+it('a client that goes while its call waits leaves nothing, and the call is done', async () => {
+  const served = await serve();
+  const nfs = await served.connect();
+  const root = await nfs.mount('/');
+  const directory = served.kernel.vfs.mounts.root;
+  expect(directory.lock.exclusive(served.kernel.task)).toBe(0);
+  const lost = await served.connect();
+  lost.make(Nfs3.MKDIR, root, 'd', (out) => putNewAttributes(out, NO_CHANGE)).catch(() => {});
+  await lost.attributes(root);
+  lost.rpc.close();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(served.server.nrConnections).toBe(2); // its memory stays while the call points into it
+  directory.lock.unlockExclusive();
+  for (let i = 0; i < 200 && served.server.nrConnections > 1; i++) await new Promise((resolve) => setTimeout(resolve, 5));
+  expect(served.server.nrConnections).toBe(1);
+  expect(await nfs.names(root)).toEqual(['.', '..', 'd']);
+  nfs.rpc.close();
+  await served.close();
+});
+
+it('a restart: handles are good, the verifier is another, kept replies are gone', async () => {
+  const kernel = await Kernel.boot({ memory: '8MiB', plugins: [host, hostTransports, memfs] });
+  await kernel.mount('memfs:1MiB', '/');
+  const first = await serveKernel(kernel, {});
+  const one = await first.connect();
+  const root = await one.mount('/');
+  const file = await one.create(root, 'f');
+  const written = Uint8Array.from((await one.write(file, 0, text('kept'), Stable.UNSTABLE)).verifier);
+  await first.server.close();
+  await first.server.close();
+  const second = await serveKernel(kernel, {});
+  const two = await second.connect();
+  expect((await two.read(file, 0, 10)).data).toEqual(text('kept'));
+  expect(Uint8Array.from((await two.commit(file)).verifier)).not.toEqual(written);
+  await second.server.close();
+  const handleKey = new Uint8Array(16).fill(7);
+  const third = await serveKernel(kernel, { handleKey });
+  const three = await third.connect();
+  expect((await three.call(Nfs3.GETATTR, (out) => out.opaque(file))).status).toBe(NfsStatus.BADHANDLE);
+  expect((await kernel.shutdown()).problems).toEqual([]);
+  for (const { rpc } of [one, two, three]) expect(rpc.isClosed || rpc.close() === undefined).toBe(true);
+});
+
+it('is two nodes of the writeout graph, above what is exported, and its memory is what it declares', async () => {
+  const served = await serve();
+  const { kernel } = served;
+  const name = `nfs-server:127.0.0.1:${served.port}`;
+  const { nodes, edges } = kernel.graph();
+  expect(nodes.map((node) => node.name)).toEqual(expect.arrayContaining([name, `${name} commit`]));
+  expect(edges).toContainEqual([name, `${name} commit`]);
+  const clients = await Promise.all([served.connect(), served.connect(), served.connect()]);
+  for (const each of clients) await each.mount('/');
+  const node = kernel.reserves.graph.nodes.find((each) => each.name === name);
+  const declared = node?.footprint.standing.reduce((sum, { frames }) => sum + frames, 0);
+  const taken = kernel.memory
+    .standingByOwner()
+    .reduce((sum, { owner, nrFrames }) => sum + (owner.startsWith('nfs server') ? nrFrames : 0), 0);
+  expect(taken).toBe(declared);
+  for (const { rpc } of clients) rpc.close();
+  await served.server.close();
+  expect(kernel.graph().nodes.length).toBe(nodes.length - 2);
+  await served.close();
+  await expect(NfsServer.listen(kernel, { address: '127.0.0.1:0', exports: { '/': '/' } })).rejects.toMatchObject({ code: 'ESHUTDOWN' });
+});
