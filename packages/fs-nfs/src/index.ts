@@ -22,4 +22,4 @@ export { XdrWriter } from './xdr/xdr-writer.js';
 export { LAST_FRAGMENT } from './rpc/record-stream.js';
 export type { NfsExportOptions } from './server/export-table.js';
 export { NfsServer, type NfsServerOptions } from './server/nfs-server.js';
-export { nfsServerFootprint, type NfsServerSizes, nfsServerSizes } from './server/sizes.js';
+export { describeNfsServer, nfsServerFootprint, type NfsServerSizes, nfsServerSizes } from './server/sizes.js';

@@ -1,7 +1,7 @@
 /** What goes wrong behind the server: no memory, writes that cannot be made stable, restarts, filesystems that wait. */
 import { Errno, Kernel } from '@tidemark/core';
 import { host } from '@tidemark/core/host';
-import { NfsServer, NfsStatus, Nfs3, getWcc, putNewAttributes, NO_CHANGE, Stable } from '@tidemark/fs-nfs';
+import { describeNfsServer, NfsServer, NfsStatus, Nfs3, getWcc, putNewAttributes, NO_CHANGE, Stable } from '@tidemark/fs-nfs';
 import { hostTransports } from '@tidemark/net/host';
 import { memfs } from '@tidemark/testkit';
 import { expect, it } from 'vitest';
@@ -145,6 +145,8 @@ it('is two nodes of the writeout graph, above what is exported, and its memory i
     .standingByOwner()
     .reduce((sum, { owner, nrFrames }) => sum + (owner.startsWith('nfs server') ? nrFrames : 0), 0);
   expect(taken).toBe(declared);
+  const [dry] = describeNfsServer(`127.0.0.1:${served.port}`, [], clients.length);
+  expect(dry.footprint(kernel.memory.nrFrames)).toEqual({ ...node?.footprint, standing: node?.footprint.standing });
   for (const { rpc } of clients) rpc.close();
   await served.server.close();
   expect(kernel.graph().nodes.length).toBe(nodes.length - 2);

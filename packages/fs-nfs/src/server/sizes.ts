@@ -7,7 +7,7 @@
  *                   memory of the file, and they wait for it, or are sent away
  *     commit node   a COMMIT at a time; it takes nothing of its own either, what it waits for belongs to the filesystem
  */
-import { type NodeFootprint, PAGE_SIZE, planSizes } from '@tidemark/core';
+import { type NodeDescription, type NodeFootprint, PAGE_SIZE, planSizes } from '@tidemark/core';
 
 /** What a call in progress takes on the JS heap: its arguments (a name, a path), its steps. */
 const CALL_BYTES = 4096;
@@ -95,6 +95,19 @@ export function nfsServerFootprint(nrFrames: number, nrConnections: number): Nod
 /** The commit node. */
 export function nfsCommitFootprint(): NodeFootprint {
   return { standing: [], unit: [], nrUnits: 1 };
+}
+
+/**
+ * A server that is not listening, for a dry run: its two nodes, the one for writes first.
+ * @param needs names of the nodes of what it exports. @param nrConnections connections at once.
+ */
+export function describeNfsServer(address: string, needs: readonly string[], nrConnections: number): readonly NodeDescription[] {
+  const name = `nfs-server:${address}`;
+  const commit = `${name} commit`;
+  return [
+    { name, kind: 'server', needs: [commit], footprint: (nrFrames) => nfsServerFootprint(nrFrames, nrConnections) },
+    { name: commit, kind: 'server', needs, footprint: nfsCommitFootprint },
+  ];
 }
 
 function clamp(n: number, least: number, most: number): number {
