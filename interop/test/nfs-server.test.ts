@@ -1,9 +1,10 @@
-/** Our NFS server under libnfs: listing, copying in and out, checked byte for byte, over memfs and over what a restart finds again. */
+/** Our NFS server under libnfs: listing, copying in and out, checked byte for byte, over memfs and ext3. */
 import { execFile } from 'node:child_process';
 import fs from 'node:fs';
 import { promisify } from 'node:util';
 import { Kernel, type Plugin } from '@tidemark/core';
 import { host } from '@tidemark/core/host';
+import { ext3, mkfs, planMkfs } from '@tidemark/fs-ext3';
 import { NfsServer } from '@tidemark/fs-nfs';
 import { hostTransports } from '@tidemark/net/host';
 import { memfs } from '@tidemark/testkit';
@@ -13,7 +14,8 @@ import { describeWith, programOf } from './support/peers.js';
 import { freshFile, freshPath } from './support/sandbox.js';
 
 const run = promisify(execFile);
-const PLUGINS: Plugin[] = [host, hostTransports, memfs];
+const PLUGINS: Plugin[] = [host, hostTransports, memfs, ext3];
+const DISK_BYTES = 24 << 20;
 
 interface Exported {
   readonly kernel: Kernel;
@@ -22,10 +24,10 @@ interface Exported {
   url(path: string): string;
 }
 
-/** Has a kernel with memfs export it while `use` runs; nothing may be left. */
-async function withExport(use: (exported: Exported) => Promise<void>): Promise<void> {
-  const kernel = await Kernel.boot({ memory: '32MiB', plugins: PLUGINS });
-  await kernel.mount('memfs:16MiB', '/');
+/** Has a kernel with memfs, or what else is named, export it while `use` runs; nothing may be left. */
+async function withExport(use: (exported: Exported) => Promise<void>, source = 'memfs:16MiB', memory = '32MiB'): Promise<void> {
+  const kernel = await Kernel.boot({ memory, plugins: PLUGINS });
+  await kernel.mount(source, '/');
   const server = await NfsServer.listen(kernel, { address: '127.0.0.1:0', exports: { '/tree': { tree: '/', squash: 'none' } } });
   const { address } = server;
   const port = address.kind === 'tcp' ? address.port : 0;
@@ -35,6 +37,27 @@ async function withExport(use: (exported: Exported) => Promise<void>): Promise<v
   } finally {
     expect(await kernel.shutdown()).toEqual({ leakedFrames: 0, leakedTimers: 0, problems: [] });
   }
+}
+
+/** A file with an empty ext3 on it. */
+async function freshExt3(): Promise<string> {
+  const file = freshFile('ext3.img', DISK_BYTES);
+  const image = fs.openSync(file, 'r+');
+  const target = {
+    name: file,
+    sizeBytes: DISK_BYTES,
+    write: async (offsetBytes: number, bytes: Uint8Array) => void fs.writeSync(image, bytes, 0, bytes.length, offsetBytes),
+    zero: async () => {},
+    flush: async () => {},
+  };
+  const plan = planMkfs(file, DISK_BYTES, {
+    nowSeconds: 1_700_000_000,
+    hashSeed: new Uint8Array(16).fill(7),
+    uuid: new Uint8Array(16).fill(9),
+  });
+  await mkfs(target, plan);
+  fs.closeSync(image);
+  return file;
 }
 
 async function tool(name: 'nfs-ls' | 'nfs-cp' | 'nfs-cat', ...args: string[]): Promise<Buffer> {
@@ -67,6 +90,27 @@ describeWith(['nfs-ls', 'nfs-cp', 'nfs-cat'], 'libnfs', () => {
       expect(listed.map((line) => line.replace(/^(\S+\s+){5}/, '')).sort()).toEqual([...names, 'b'].sort());
       expect((await tool('nfs-ls', '-R', url(''))).toString()).toContain('a/b/c');
     });
+  });
+
+  it('over ext3, in less memory than is copied: what was written is there after a restart', async () => {
+    const image = await freshExt3();
+    const data = patternBytes(9 << 20, 5);
+    const file = freshFile('in', data);
+    await withExport(
+      async ({ url }) => {
+        await Promise.all([0, 1].map((i) => tool('nfs-cp', file, url(`copy-${i}`))));
+        expect(Buffer.compare(await tool('nfs-cat', url('copy-0')), Buffer.from(data))).toBe(0);
+      },
+      `ext3:${image}`,
+      '8MiB',
+    );
+    await withExport(
+      async ({ url }) => {
+        for (const i of [0, 1]) expect(Buffer.compare(await tool('nfs-cat', url(`copy-${i}`)), Buffer.from(data))).toBe(0);
+      },
+      `ext3:${image}`,
+      '8MiB',
+    );
   });
 
   it('several at once', async () => {
