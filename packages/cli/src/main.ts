@@ -36,7 +36,7 @@ export { endOnStreamFailure } from './outcome.js';
 
 /** Runs one command line, without `node` and script name. */
 export async function main(argv: readonly string[]): Promise<number> {
-  const program = await createProgram(argv[0]);
+  const program = await createProgram(argv[0] === 'help' ? argv[1] : argv[0]);
   try {
     await program.parseAsync(argv, { from: 'user' });
     return ExitCode.DONE;

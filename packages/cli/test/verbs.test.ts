@@ -26,6 +26,10 @@ describe('help', () => {
   });
 });
 
+it.each(['cp', 'lab'])('help %s is its --help', async (verb) => {
+  expect((await run('help', verb)).stdout).toBe((await run(verb, '--help')).stdout);
+});
+
 it('--version prints that of the package', async () => {
   const { version } = JSON.parse(fs.readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
   expect(await run('--version')).toMatchObject({ code: 0, stdout: `${version}\n`, stderr: '' });
