@@ -288,3 +288,24 @@ test('what older software asks for: close without a callback, realpath.native, F
     return [code, real, later, F_OK, R_OK, W_OK, X_OK];
   });
 });
+
+test('data in pieces: iterables and streams, appended and written, by path and by handle', async () => {
+  await onBoth(async (fs, at) => {
+    async function* pieces(): AsyncGenerator<string> {
+      for (let i = 0; i < 3; i++) yield `piece ${i} `;
+    }
+    await fs.promises.writeFile(`${at}/f`, pieces());
+    await fs.promises.appendFile(`${at}/f`, ['and ', 'more'] as never, { mode: 0o600 });
+    await fs.promises.writeFile(`${at}/g`, fs.createReadStream(`${at}/f`), { flag: 'wx' });
+    const handle = await fs.promises.open(`${at}/g`, 'a');
+    await fs.promises.writeFile(handle, pieces());
+    await handle.close();
+    const code = (error: NodeJS.ErrnoException): unknown => error.code;
+    const refused = [
+      await fs.promises.writeFile(`${at}/g`, pieces(), { flag: 'wx' }).catch(code),
+      await fs.promises.writeFile(`${at}/h`, [1] as never).catch(code),
+      await fs.promises.writeFile(`${at}/h`, pieces(), { signal: AbortSignal.abort() }).catch(code),
+    ];
+    return [refused, fs.readFileSync(`${at}/g`, 'utf8')];
+  });
+});

@@ -272,6 +272,11 @@ export class PageCache implements AddressSpace {
     return this.#dirty.errors.cursor();
   }
 
+  /** A `sync` would have nothing to write and nothing to flush: it could only tell of failures. */
+  get isSynced(): boolean {
+    return this.#dirty.nrDirty === 0 && this.#dirty.nrRuns === 0 && this.#ops.sync === undefined;
+  }
+
   /**
    * Writes what is dirty now, each page tried once, and makes it durable; a part of the file, or all of it. What becomes dirty meanwhile need
    * not be written.

@@ -168,7 +168,7 @@ export class FileData {
     let written: 0 | NegErrno = 0;
     if (inode.pages !== null) {
       file.errors ??= inode.pages.errorCursor();
-      written = yield* settle(inode.pages.sync(task, file.errors));
+      written = inode.pages.isSynced ? file.errors.check() : yield* settle(inode.pages.sync(task, file.errors));
     }
     const status = yield* settle(inode.superblock.ops.syncInode(task, inode, dataOnly));
     return written < 0 ? written : status;

@@ -1,12 +1,14 @@
-/** `Dir` of `opendir`: a directory read bit by bit, in the order in which the filesystem has it. */
+/** `Dir` of `opendir`: a directory read bit by bit, in the order in which the filesystem has it; recursively, what is below follows after. */
+import { FileType, OpenFlag } from '../../vfs/mode.js';
 import type { OpenFile } from '../../vfs/open-file.js';
 import { BATCH_MAX, type DirectoryEntry } from '../../vfs/read-directory.js';
 import { type Steps } from '../../vfs/steps.js';
 import type { Vfs } from '../../vfs/vfs.js';
 import type { Caller } from '../../vfs/walk.js';
+import type { Options } from './arguments.js';
 import { FsError, nodeError } from './errors.js';
 import { type Callers, callBack, now, soon, toCallback } from './face.js';
-import { encoded } from './path-calls.js';
+import { encoded, flag, join } from './path-calls.js';
 import { Dirent } from './stats.js';
 
 const DEFAULT_BATCH = 32;
@@ -14,9 +16,13 @@ const DEFAULT_BATCH = 32;
 export class Dir {
   readonly #vfs: Vfs;
   readonly #callers: Callers;
-  readonly #file: OpenFile;
+  #file: OpenFile;
   readonly #encoding: unknown;
   readonly #batchSize: number;
+  /** Directories that are to be read after this one; null: only this one is. */
+  readonly #below: string[] | null;
+  /** The directory that is being read. */
+  #current: string;
   #batch: readonly DirectoryEntry[] = [];
   #at = 0;
   #cookie = 0;
@@ -29,8 +35,10 @@ export class Dir {
     callers: Callers,
     file: OpenFile,
     readonly path: string,
-    options: { encoding?: unknown; bufferSize?: unknown },
+    options: Options,
   ) {
+    this.#below = flag(options, 'recursive') ? [] : null;
+    this.#current = path;
     this.#vfs = vfs;
     this.#callers = callers;
     this.#file = file;
@@ -40,9 +48,26 @@ export class Dir {
 
   *#next(who: Caller): Steps<Dirent | null> {
     this.#requireOpen();
+    for (;;) {
+      const entry = yield* this.#nextHere(who);
+      if (entry !== null) return entry;
+      const below = this.#below?.shift();
+      if (below === undefined) return null;
+      const file = yield* this.#vfs.open(who, below, OpenFlag.READ_ONLY | OpenFlag.DIRECTORY, 0);
+      if (typeof file === 'number') throw new FsError(file, 'opendir', below);
+      this.#file.release();
+      this.#file = file;
+      this.#current = below;
+      this.#batch = [];
+      this.#at = this.#cookie = 0;
+      this.#isAtEnd = false;
+    }
+  }
+
+  *#nextHere(who: Caller): Steps<Dirent | null> {
     if (this.#at === this.#batch.length && !this.#isAtEnd) {
       const batch = yield* this.#vfs.readDirectory(who, this.#file.inode, this.#cookie, this.#batchSize);
-      if (typeof batch === 'number') throw new FsError(batch, 'readdir', this.path);
+      if (typeof batch === 'number') throw new FsError(batch, 'readdir', this.#current);
       this.#batch = batch;
       this.#at = 0;
       this.#isAtEnd = batch.length < this.#batchSize;
@@ -50,7 +75,8 @@ export class Dir {
     if (this.#at === this.#batch.length) return null;
     const { name, type, cookie } = this.#batch[this.#at++];
     this.#cookie = cookie;
-    return new Dirent(encoded(name, this.#encoding), this.path, type);
+    if (type === FileType.DIRECTORY) this.#below?.push(join(this.#current, name));
+    return new Dirent(encoded(name, this.#encoding), this.#current, type);
   }
 
   #requireOpen(): void {

@@ -77,8 +77,10 @@ export class FileHandle extends EventEmitter {
 
   async writeFile(data: unknown, options?: unknown): Promise<void> {
     const { encoding, signal } = toOptions(options, { encoding: 'utf8' });
-    checkAborted(signal);
-    await soon(this.#files.writeAll(this.#parts.callers.waiting, this[OPEN_FILE], toBytes(data, encoding), null));
+    for await (const piece of isPieces(data) ? data : [data]) {
+      checkAborted(signal);
+      await soon(this.#files.writeAll(this.#parts.callers.waiting, this[OPEN_FILE], toBytes(piece, encoding), null));
+    }
   }
 
   appendFile(data: unknown, options?: unknown): Promise<void> {
@@ -151,6 +153,13 @@ export class FileHandle extends EventEmitter {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+/** Data that come in pieces: what is iterable, or becomes so as time goes by, and is no text and no view. */
+export function isPieces(data: unknown): data is AsyncIterable<unknown> | Iterable<unknown> {
+  return (
+    typeof data === 'object' && data !== null && !ArrayBuffer.isView(data) && (Symbol.asyncIterator in data || Symbol.iterator in data)
+  );
 }
 
 /** Opens a handle. */

@@ -6,7 +6,8 @@ import { FileType } from '../../vfs/mode.js';
 import type { Steps } from '../../vfs/steps.js';
 import type { Caller } from '../../vfs/walk.js';
 import { wrongType } from './errors.js';
-import { join, type TreeCalls } from './tree-calls.js';
+import { join } from './path-calls.js';
+import type { TreeCalls } from './tree-calls.js';
 
 /** Most patterns that braces may come to. */
 const EXPANSIONS_MAX = 1024;

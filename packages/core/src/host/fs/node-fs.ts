@@ -14,7 +14,7 @@ import { DescriptorCalls, readArguments } from './descriptor-calls.js';
 import { Dir } from './directory.js';
 import { FsError } from './errors.js';
 import { type Callers, callBack, now, soon, toCallback } from './face.js';
-import { FileHandle, openHandle } from './file-handle.js';
+import { FileHandle, isPieces, openHandle } from './file-handle.js';
 import { globSteps } from './glob.js';
 import { PathCalls } from './path-calls.js';
 import { BigIntStats, Dirent, Stats } from './stats.js';
@@ -205,6 +205,24 @@ function faceFor(
   };
   promises.open = async (path: unknown, flags?: unknown, mode?: unknown) => openHandle(parts, toPath(path), flags, mode);
   Object.assign(fs, streams);
+  for (const [name, flag] of [
+    ['writeFile', 'w'],
+    ['appendFile', 'a'],
+  ]) {
+    const whole = promises[name] as (...args: unknown[]) => Promise<void>;
+    promises[name] = async (target: unknown, data: unknown, given?: unknown) => {
+      if (!isPieces(data)) return whole(target, data, given);
+      if (target instanceof FileHandle) return target.writeFile(data, given);
+      const options = toOptions(given);
+      const handle = await openHandle(parts, toPath(target), options.flag ?? flag, options.mode);
+      try {
+        await handle.writeFile(data, options);
+        if (options.flush === true) await handle.sync();
+      } finally {
+        await handle.close();
+      }
+    };
+  }
   fs.createReadStream = (path: unknown, options?: unknown) => new streams.ReadStream(path, options);
   fs.createWriteStream = (path: unknown, options?: unknown) => new streams.WriteStream(path, options);
   fs.watch = (path: unknown, ...rest: unknown[]) => watch(vfs, callers.atOnce, path, ...rest);

@@ -32,6 +32,11 @@ export function encoded(name: string, encoding: unknown): string | Buffer {
   return encoding === 'buffer' ? bytes : bytes.toString(encoding as BufferEncoding);
 }
 
+/** Parts of a path joined as Node joins them. */
+export function join(above: string, name: string): string {
+  return above === '' || above === '.' ? name : above.endsWith('/') ? above + name : `${above}/${name}`;
+}
+
 export class PathCalls {
   constructor(protected readonly vfs: Vfs) {}
 
@@ -48,13 +53,14 @@ export class PathCalls {
     return yield* this.#stat(who, path, options, false, 'lstat');
   }
 
+  /** `throwIfNoEntry` means something to synchronous callers only, as with Node. */
   *#stat(who: Caller, path: unknown, options: unknown, follow: boolean, syscall: string): Steps<Stats | BigIntStats | undefined> {
     const at = toPath(path);
     const { bigint, throwIfNoEntry } = toOptions(options);
     const inode = yield* this.vfs.statSteps(who, at, follow);
     if (typeof inode !== 'number') return bigint === true ? new BigIntStats(inode) : new Stats(inode);
     const error = new FsError(inode, syscall, at);
-    if (throwIfNoEntry === false && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return undefined;
+    if (throwIfNoEntry === false && !who.mayWait && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return undefined;
     throw error;
   }
 

@@ -11,13 +11,8 @@ import type { Caller } from '../../vfs/walk.js';
 import { toMode, toOptions, toPath } from './arguments.js';
 import { FsError, nodeError, wrongType } from './errors.js';
 import type { FileCalls } from './file-calls.js';
-import { check, encoded, flag, must } from './path-calls.js';
+import { check, encoded, flag, join, must } from './path-calls.js';
 import { Dirent } from './stats.js';
-
-/** Parts of a path joined as Node joins them. */
-export function join(above: string, name: string): string {
-  return above === '' || above === '.' ? name : above.endsWith('/') ? above + name : `${above}/${name}`;
-}
 
 export class TreeCalls {
   readonly #vfs: Vfs;
