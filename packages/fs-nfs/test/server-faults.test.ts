@@ -1,7 +1,8 @@
 /** What goes wrong behind the server: no memory, writes that cannot be made stable, restarts, filesystems that wait. */
-import { Errno, Kernel } from '@tidemark/core';
+import { Errno, Kernel, type WriteoutNode } from '@tidemark/core';
 import { host } from '@tidemark/core/host';
 import { describeNfsServer, NfsServer, NfsStatus, Nfs3, getWcc, putNewAttributes, NO_CHANGE, Stable } from '@tidemark/fs-nfs';
+import { findTransport, parseAddress, ReceiveSlot } from '@tidemark/net';
 import { hostTransports } from '@tidemark/net/host';
 import { memfs } from '@tidemark/testkit';
 import { expect, it } from 'vitest';
@@ -152,4 +153,52 @@ it('is two nodes of the writeout graph, above what is exported, and its memory i
   expect(kernel.graph().nodes.length).toBe(nodes.length - 2);
   await served.close();
   await expect(NfsServer.listen(kernel, { address: '127.0.0.1:0', exports: { '/': '/' } })).rejects.toMatchObject({ code: 'ESHUTDOWN' });
+});
+
+it('a WRITE that waits for too long is given up with JUKEBOX, its data are read to their end, and the connection goes on', async () => {
+  const served = await serve();
+  const nfs = await served.connect();
+  const root = await nfs.mount('/');
+  const file = await nfs.create(root, 'f');
+  const { vfs, task } = served.kernel;
+  const inode = await vfs.stat(vfs.caller(), '/f');
+  if (typeof inode === 'number') throw new Error('the file is not there');
+  expect(inode.dataLock.exclusive(task)).toBe(0);
+  const data = new Uint8Array(32_768).fill(7);
+  const refused = nfs.call(Nfs3.WRITE, writeArguments(file, 0, data, Stable.UNSTABLE));
+  const behind = nfs.attributes(root); // it stands behind the data
+  expect((await refused).status).toBe(NfsStatus.JUKEBOX);
+  await behind;
+  inode.dataLock.unlockExclusive();
+  expect((await nfs.write(file, 0, data)).countBytes).toBe(data.length);
+  expect((await nfs.read(file, 0, data.length)).data).toEqual(data);
+  nfs.rpc.close();
+  await served.close();
+});
+
+it('a client of the same kernel is recognised, and its writeout needs the server; files cannot be pinned through it', async () => {
+  const served = await serve();
+  const { kernel } = served;
+  const address = `127.0.0.1:${served.port}`;
+  const client = kernel.localConnections.client({ name: 'a mount', address, resource: '/', nrUnits: 1 });
+  const node: WriteoutNode = { name: 'a mount', kind: 'file-system', footprint: { standing: [], unit: [], nrUnits: 1 } };
+  await kernel.reserves.admit(kernel.task, { candidates: [{ node }], edges: [] });
+  client.admitted(node);
+  const memory = await kernel.memory.allocStanding(kernel.task, 'slot of a test', 2);
+  const handler = { onReceive: () => true, onEnd: () => {}, onClose: () => {} };
+  const at = parseAddress(address);
+  const socket = await findTransport(kernel.container, at).connect(at, { slot: new ReceiveSlot(memory), handler, timeoutMs: 5000, client });
+  for (let i = 0; i < 200 && served.server.nrConnections === 0; i++) await new Promise((resolve) => setTimeout(resolve, 5));
+  expect(kernel.graph().edges).toContainEqual(['a mount', `nfs-server:${address}`]);
+  await expect(client.pin(kernel.task, { user: 'swap', nrUnits: 1 })).rejects.toMatchObject({ code: 'EOPNOTSUPP' });
+  const closed = new Promise<void>((resolve) => {
+    handler.onClose = () => resolve();
+  });
+  socket.destroy();
+  await closed;
+  client.close();
+  await served.server.close();
+  await kernel.reserves.release(node);
+  memory.free();
+  await served.close();
 });

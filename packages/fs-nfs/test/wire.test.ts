@@ -321,12 +321,12 @@ it('mutated calls: answered or the connection ends; the server stays', async () 
         await Promise.race([replied, new Promise((resolve) => setTimeout(resolve, 2))]);
       },
     ),
-    { numRuns: 3000 },
+    { numRuns: 3000 * Number(process.env.TIDEMARK_RUNS ?? 1) },
   );
-  expect(nrAnswered).toBeGreaterThan(2000);
+  expect(nrAnswered).toBeGreaterThan(2000); // the others were dropped, or ended a connection
   rpc.close();
   await nfs.attributes(root);
-}, 120_000);
+}, 1_200_000);
 
 describe('exports', () => {
   it('are refused if they are none', async () => {
