@@ -148,6 +148,8 @@ const REASONS: Record<string, string> = {
   "readFile encoding: 'buffer'": 'gives a Buffer; Node knows no such encoding here',
   'readFile signal': 'synchronous forms look at the signal too',
   'writeFile signal': 'synchronous forms look at the signal too',
+  'stat throwIfNoEntry': 'works in all forms, as with newer Nodes; Node 20 knows it in the synchronous form only',
+  'lstat throwIfNoEntry': 'as `stat`',
   'lchmod ': 'as with Node, which has it on macOS only',
 };
 

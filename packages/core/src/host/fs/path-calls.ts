@@ -53,14 +53,14 @@ export class PathCalls {
     return yield* this.#stat(who, path, options, false, 'lstat');
   }
 
-  /** `throwIfNoEntry` means something to synchronous callers only, as with Node. */
+  /** `throwIfNoEntry` means something to every caller, as with newer Nodes; to Node 20 only in synchronous forms. */
   *#stat(who: Caller, path: unknown, options: unknown, follow: boolean, syscall: string): Steps<Stats | BigIntStats | undefined> {
     const at = toPath(path);
     const { bigint, throwIfNoEntry } = toOptions(options);
     const inode = yield* this.vfs.statSteps(who, at, follow);
     if (typeof inode !== 'number') return bigint === true ? new BigIntStats(inode) : new Stats(inode);
     const error = new FsError(inode, syscall, at);
-    if (throwIfNoEntry === false && !who.mayWait && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return undefined;
+    if (throwIfNoEntry === false && (error.code === 'ENOENT' || error.code === 'ENOTDIR')) return undefined;
     throw error;
   }
 
