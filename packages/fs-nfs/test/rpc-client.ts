@@ -8,7 +8,7 @@ export function user(uid: number, gid = uid, ...groups: number[]): Credentials {
 }
 
 const MACHINE_NAME = new TextEncoder().encode('test');
-const MESSAGE_BYTES_MAX = 1 << 20;
+const SCRATCH = new Uint8Array(1 << 20);
 
 /** One reply: its message behind the record mark. */
 export interface RawReply {
@@ -122,7 +122,7 @@ export function message(
   credentials: Credentials = NOBODY,
   write: (out: XdrWriter) => void = () => {},
 ): Uint8Array {
-  const out = new XdrWriter().reset(new Uint8Array(MESSAGE_BYTES_MAX));
+  const out = new XdrWriter().reset(SCRATCH);
   putCall(out, head, credentials, MACHINE_NAME);
   write(out);
   return out.written().slice();

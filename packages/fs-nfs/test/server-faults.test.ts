@@ -1,11 +1,12 @@
 /** What goes wrong behind the server: no memory, writes that cannot be made stable, restarts, filesystems that wait. */
 import { Errno, Kernel, type WriteoutNode } from '@tidemark/core';
 import { host } from '@tidemark/core/host';
-import { describeNfsServer, NfsServer, NfsStatus, Nfs3, getWcc, putNewAttributes, NO_CHANGE, Stable } from '@tidemark/fs-nfs';
+import { describeNfsServer, NFS_PROGRAM, NfsServer, NfsStatus, Nfs3, getWcc, putNewAttributes, NO_CHANGE, Stable } from '@tidemark/fs-nfs';
 import { findTransport, parseAddress, ReceiveSlot } from '@tidemark/net';
 import { hostTransports } from '@tidemark/net/host';
 import { memfs } from '@tidemark/testkit';
 import { expect, it } from 'vitest';
+import { message, ROOT } from './rpc-client.js';
 import { serve, serveKernel, text, writeArguments } from './server-fixture.js';
 
 it('no memory: JUKEBOX, the data are read to their end, and nothing grows; what was taken back is there again', async () => {
@@ -200,5 +201,48 @@ it('a client of the same kernel is recognised, and its writeout needs the server
   await served.server.close();
   await kernel.reserves.release(node);
   memory.free();
+  await served.close();
+});
+
+it('a client that stops in the middle of its data, or reads no replies, is cut off', async () => {
+  const served = await serve({ idleTimeoutMs: 1500 });
+  const half = await served.connect();
+  const root = await half.mount('/');
+  const file = await half.create(root, 'f');
+  await half.write(file, 0, new Uint8Array(32_768));
+  const deaf = await served.connect();
+  deaf.rpc.socket.pause();
+  // More than the buffers of the host take.
+  for (let i = 0; i < 1000; i++) deaf.read(file, 0, 32_768).catch(() => {});
+  const head = { xid: 5, program: NFS_PROGRAM, version: 3, procedure: Nfs3.WRITE };
+  const bytes = message(head, ROOT, writeArguments(file, 0, new Uint8Array(30_000), 0));
+  half.rpc.socket.write(Buffer.concat([Buffer.from([0x80, 0, bytes.length >> 8, bytes.length & 255]), bytes]).subarray(0, 10_000));
+  for (let i = 0; i < 1000 && served.server.nrConnections > 0; i++) await new Promise((resolve) => setTimeout(resolve, 10));
+  expect(served.server.nrConnections).toBe(0);
+  expect(served.server.nrConnectionErrors).toBe(2);
+  half.rpc.close();
+  deaf.rpc.close();
+  await served.close();
+});
+
+it('a connection on which nothing comes is closed; one in use, or with a call that waits, is not', async () => {
+  const served = await serve({ idleTimeoutMs: 150 });
+  const busy = await served.connect();
+  const root = await busy.mount('/');
+  const idle = await served.connect();
+  const waiting = await served.connect();
+  await waiting.attributes(root);
+  const directory = served.kernel.vfs.mounts.root;
+  expect(directory.lock.exclusive(served.kernel.task)).toBe(0);
+  const making = waiting.make(Nfs3.MKDIR, root, 'd', (out) => putNewAttributes(out, NO_CHANGE));
+  for (let i = 0; i < 200 && !idle.rpc.isClosed; i++) {
+    await busy.attributes(root);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  expect([idle.rpc.isClosed, busy.rpc.isClosed, waiting.rpc.isClosed]).toEqual([true, false, false]);
+  directory.lock.unlockExclusive();
+  await making;
+  expect(served.server.nrConnectionErrors).toBe(0);
+  for (const { rpc } of [busy, waiting]) rpc.close();
   await served.close();
 });

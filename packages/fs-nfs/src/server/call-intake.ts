@@ -94,6 +94,11 @@ export class CallIntake {
     return this.#nrInFlight === 0 && this.#parts.ring.isEmpty;
   }
 
+  /** What is unfinished is the client's to go on with: it does not send the rest of its data, or does not read its replies. */
+  get isStalled(): boolean {
+    return this.#payload !== null || this.#nrInFlight === 0;
+  }
+
   get isBlocked(): boolean {
     return this.#blocked;
   }

@@ -1,10 +1,18 @@
 /**
  * One accepted connection: its memory, its calls, and its end.
  *
- * It ends in one of three ways: *drained* (the client sent its last byte, or the server closes: what was taken in is answered, then the socket
- * closes), *failed* (protocol broken: closed at once), or *lost*. The memory goes back when the socket is closed and no call is in progress.
+ * It ends in one of three ways: *drained* (the client sent its last byte or nothing for a long time, or the server closes: what was taken in is
+ * answered, then the socket closes; a client that still wants something connects again), *failed* (protocol broken: closed at once), or *lost*. The memory goes back when the socket is closed and no call is in progress.
  */
-import { type Clock, type KernelError, type Memory, type StandingCharge, type StandingMemory, type TaskContext } from '@tidemark/core';
+import {
+  type Clock,
+  KernelError,
+  type Memory,
+  type StandingCharge,
+  type StandingMemory,
+  type TaskContext,
+  type TimerHandle,
+} from '@tidemark/core';
 import { type AcceptedConnection, ReceiveSlot, ReplyRing, type Socket, type SocketHandler } from '@tidemark/net';
 import type { NfsService } from './call.js';
 import { CallIntake } from './call-intake.js';
@@ -54,6 +62,8 @@ export interface ConnectionParts {
   readonly clock: Clock;
   readonly host: string;
   readonly memory: ConnectionMemory;
+  /** It is closed when nothing has come for so long and nothing is in progress. */
+  readonly idleTimeoutMs: number;
   /** The connection is over and its memory is back. `error` is null after an orderly end. */
   onGone(connection: ServerConnection, error: KernelError | null): void;
 }
@@ -71,6 +81,9 @@ export class ServerConnection implements AcceptedConnection, SocketHandler {
   #isClosed = false;
   #isGone = false;
   #error: KernelError | null = null;
+  #idleTimer: TimerHandle | null = null;
+  /** When something came last. */
+  #heardMs = 0;
 
   constructor(parts: ConnectionParts) {
     this.#parts = parts;
@@ -105,7 +118,22 @@ export class ServerConnection implements AcceptedConnection, SocketHandler {
 
   onOpen(socket: Socket): void {
     this.#socket = socket;
+    this.#heardMs = this.#parts.clock.nowMs();
     if (this.#isDraining) socket.destroy();
+    else this.#watch(this.#parts.idleTimeoutMs);
+  }
+
+  /** Looks after `delayMs` whether the client still wants anything. */
+  #watch(delayMs: number): void {
+    const { clock, idleTimeoutMs } = this.#parts;
+    this.#idleTimer = clock.setTimer(delayMs, () => {
+      this.#idleTimer = null;
+      const left = this.#heardMs + idleTimeoutMs - clock.nowMs();
+      if (left > 0) this.#watch(left);
+      else if (this.#intake.isIdle) this.drain();
+      else if (this.#intake.isStalled) this.destroy(new KernelError('ETIMEDOUT', `the client has stalled for ${idleTimeoutMs} ms`));
+      else this.#watch(idleTimeoutMs);
+    });
   }
 
   onAbandon(): void {
@@ -114,6 +142,7 @@ export class ServerConnection implements AcceptedConnection, SocketHandler {
   }
 
   onReceive(): boolean {
+    this.#heardMs = this.#parts.clock.nowMs();
     return this.#intake.receive();
   }
 
@@ -172,6 +201,7 @@ export class ServerConnection implements AcceptedConnection, SocketHandler {
   #finish(): void {
     if (this.#isGone || this.#intake.nrInFlight > 0) return;
     this.#isGone = true;
+    if (this.#idleTimer !== null) this.#parts.clock.clearTimer(this.#idleTimer);
     this.#parts.memory.free();
     this.#parts.onGone(this, this.#error);
   }

@@ -36,6 +36,7 @@ import { keptReplyFrames, nfsCommitFootprint, nfsServerFootprint, type NfsServer
 import { WriteVerifier } from './write-verifier.js';
 
 const CLOSE_TIMEOUT_MS = 5_000;
+const IDLE_TIMEOUT_MS = 360_000;
 const KEY_BYTES = 16;
 
 export interface NfsServerOptions {
@@ -47,6 +48,8 @@ export interface NfsServerOptions {
   readonly readOnly?: boolean;
   /** Connections at once; by default what the kernel's plan says. */
   readonly maxConnections?: number;
+  /** A connection on which nothing comes for so long is closed, so that its place is free; its client connects again. Default 360,000. */
+  readonly idleTimeoutMs?: number;
   /**
    * 16 secret bytes that handles are sealed with; with the same ones they stay good over restarts. Default: bytes everybody knows, so that handles
    * survive, but a client that forges them reaches every file of an exported filesystem (as its credentials allow).
@@ -109,6 +112,8 @@ export class NfsServer {
     const transport = findTransport(kernel.container, address);
     if (options.handleKey !== undefined && options.handleKey.length !== KEY_BYTES)
       throw new KernelError('EINVAL', `nfs server: a handle key has ${KEY_BYTES} bytes, not ${options.handleKey.length}`);
+    if (options.idleTimeoutMs !== undefined && !(options.idleTimeoutMs >= 1))
+      throw new KernelError('EINVAL', `nfs server: connections are closed after 1 ms or more, not ${options.idleTimeoutMs}`);
     const sizes = nfsServerSizes(kernel.memory.nrFrames);
     const exports = await ExportTable.open(kernel, options.exports, options.readOnly === true);
     const undo: (() => unknown)[] = [() => exports.close()];
@@ -178,6 +183,7 @@ export class NfsServer {
       clock,
       host: hostOf(peer),
       memory: taken,
+      idleTimeoutMs: this.#options.idleTimeoutMs ?? IDLE_TIMEOUT_MS,
       onGone: (gone, error) => this.#gone(gone, error, peer),
     });
     this.#connections.add(connection);
