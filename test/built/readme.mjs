@@ -14,7 +14,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 const root = path.dirname(path.dirname(path.dirname(fileURLToPath(import.meta.url))));
-const PACKAGES = ['core', 'net', 'swap', 'nbd', 'cli'];
+const PACKAGES = ['core', 'net', 'swap', 'nbd', 'md', 'fs-ext3', 'testkit', 'lab', 'cli'];
 const PROGRAM_LINES_MAX = 10;
 
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tidemark-readme-'));
