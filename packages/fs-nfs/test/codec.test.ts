@@ -3,7 +3,7 @@ import { Errno } from '@tidemark/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import * as args from '../src/protocol/arguments.js';
-import { type FileAttributes, msOfTime, timeOfMs } from '../src/protocol/attributes.js';
+import { type FileAttributes, getAttributes, msOfTime, putAttributes, timeOfMs } from '../src/protocol/attributes.js';
 import * as mount from '../src/protocol/mount3.js';
 import { CreateMode, errnoOfStatus, NfsStatus, NfsType, Nfs3, statusOfErrno } from '../src/protocol/nfs3-constants.js';
 import * as results from '../src/protocol/results.js';
@@ -138,7 +138,7 @@ describe('results', () => {
     );
 
   it('of every procedure come back as they were written', () => {
-    check(attributes, results.putAttributesResult, results.getAttributesResult);
+    check(attributes, putAttributes, getAttributes);
     check(fc.record({ handle, attributes: optional, directory: optional }), results.putLookup, results.getLookup);
     check(fc.record({ attributes: optional, countBytes: fc.nat(4096), isEnd: fc.boolean() }), results.putRead, (input) =>
       results.getRead(input, 4096),

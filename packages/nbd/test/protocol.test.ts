@@ -1,10 +1,9 @@
-import { Errno } from '@tidemark/core';
+import { decodeUtf8, encodeUtf8, Errno } from '@tidemark/core';
 import { formatUri, parseUri } from '@tidemark/nbd';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FlushLedger } from '../src/client/flush-ledger.js';
 import { getU64, setU64 } from '../src/protocol/messages.js';
-import { decodeUtf8, encodeUtf8 } from '../src/protocol/utf8.js';
 import { statusOfWireError, wireError } from '../src/protocol/wire-errors.js';
 
 describe('URIs', () => {

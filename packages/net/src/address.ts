@@ -6,7 +6,7 @@
  *     :PORT          the loopback address 127.0.0.1
  *     unix:PATH      unix:/run/disk.sock
  */
-import { KernelError } from '@tidemark/core';
+import { encodeUtf8, KernelError } from '@tidemark/core';
 
 /** Where a socket is, or is to be. Port 0 means "any free one" and is only for listening. */
 export type SocketAddress =
@@ -37,7 +37,7 @@ export function tcpAddress(host: string, port: number): SocketAddress {
 export function unixAddress(path: string): SocketAddress {
   if (path === '') throw invalid('unix:', 'the path is missing');
   if (path.includes('\0')) throw invalid(`unix:${path}`, 'a path has no NUL');
-  if (utf8Length(path) > UNIX_PATH_MAX_BYTES) throw invalid(`unix:${path}`, `the path is longer than ${UNIX_PATH_MAX_BYTES} bytes`);
+  if (encodeUtf8(path).length > UNIX_PATH_MAX_BYTES) throw invalid(`unix:${path}`, `the path is longer than ${UNIX_PATH_MAX_BYTES} bytes`);
   return { kind: 'unix', path };
 }
 
@@ -49,13 +49,4 @@ export function formatAddress(address: SocketAddress): string {
 
 function invalid(text: string, why: string): KernelError {
   return new KernelError('EINVAL', `address ${JSON.stringify(text)}: ${why}`);
-}
-
-function utf8Length(text: string): number {
-  let bytes = 0;
-  for (const character of text) {
-    const code = character.codePointAt(0) as number;
-    bytes += code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
-  }
-  return bytes;
 }

@@ -1,5 +1,5 @@
 /** What an image is made with: the user's wishes, checked, and mke2fs' defaults for the rest. */
-import { KernelError, parseSize, type Size } from '@tidemark/core';
+import { encodeUtf8, KernelError, parseSize, type Size } from '@tidemark/core';
 import { JOURNAL_BLOCKS_MIN } from '../format/journal.js';
 
 /** Options of `mkfs`. */
@@ -86,7 +86,7 @@ export function planMkfs(name: string, deviceBytes: number, options: MkfsOptions
   const nrBlocks = Math.floor(deviceBytes / blockSize);
   if (nrBlocks >= 2 ** 32) refuse(`${nrBlocks} blocks are too many; ext3 counts 2^32 - 1, so use larger ones`);
   const label = options.label ?? '';
-  const labelBytes = utf8Length(label);
+  const labelBytes = encodeUtf8(label).length;
   if (labelBytes > LABEL_BYTES_MAX || label.includes('\0'))
     refuse(`a label of ${labelBytes} bytes; want at most ${LABEL_BYTES_MAX}, without NUL`);
   const reservedPercent = options.reservedPercent ?? 5;
@@ -119,13 +119,4 @@ function journalBlocks(name: string, nrBlocks: number, blockSize: number, size: 
   if (blocks > nrBlocks / 2)
     throw new KernelError('ENOSPC', `make ext3 on ${name}: a journal of ${blocks} blocks is more than half of ${nrBlocks}`);
   return blocks;
-}
-
-function utf8Length(text: string): number {
-  let bytes = 0;
-  for (const character of text) {
-    const code = character.codePointAt(0) as number;
-    bytes += code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
-  }
-  return bytes;
 }

@@ -8,14 +8,12 @@ import type { XdrWriter } from '../xdr/xdr-writer.js';
 import {
   FATTR_BYTES,
   type FileAttributes,
-  getAttributes,
   getIdentifier,
   getOptionalAttributes,
   getTime,
   getWcc,
   type NfsTime,
   NO_WCC,
-  putAttributes,
   putOptionalAttributes,
   putTime,
   putWcc,
@@ -322,7 +320,3 @@ export function putPathLimits(out: XdrWriter, attributes: FileAttributes | null,
   putOptionalAttributes(out, attributes);
   out.u32(linkMax).u32(nameBytesMax).bool(true).bool(true).bool(false).bool(true);
 }
-
-/** GETATTR. */
-export const getAttributesResult = getAttributes;
-export const putAttributesResult = putAttributes;

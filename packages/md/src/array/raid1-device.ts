@@ -4,6 +4,7 @@
  */
 import {
   type Bio,
+  BioFifo,
   BioOp,
   type BlockDeviceOps,
   Errno,
@@ -53,8 +54,7 @@ export class Raid1Device implements BlockDeviceOps {
   readonly #drained = new WaiterList();
   #free: Request | null = null;
   #nrBusy = 0;
-  #first: Bio | null = null;
-  #last: Bio | null = null;
+  readonly #waiting = new BioFifo();
   #isPumping = false;
   #pieceBytes: number;
   #closing: Promise<void> | null = null;
@@ -93,20 +93,8 @@ export class Raid1Device implements BlockDeviceOps {
   }
 
   submit(bio: Bio): void {
-    bio.devicePrivate = null;
-    if (this.#last === null) this.#first = bio;
-    else this.#last.devicePrivate = bio;
-    this.#last = bio;
+    this.#waiting.push(bio);
     this.#pump();
-  }
-
-  #shift(): Bio | null {
-    const bio = this.#first;
-    if (bio === null) return null;
-    this.#first = bio.devicePrivate as Bio | null;
-    if (this.#first === null) this.#last = null;
-    bio.devicePrivate = null;
-    return bio;
   }
 
   #put(request: Request): void {
@@ -118,10 +106,10 @@ export class Raid1Device implements BlockDeviceOps {
   #pump(): void {
     if (this.#isPumping) return;
     this.#isPumping = true;
-    while (this.#free !== null && this.#first !== null) {
+    while (this.#free !== null && this.#waiting.first !== null) {
       const request = this.#free;
       this.#free = request.nextFree;
-      this.#start(request, this.#shift() as Bio);
+      this.#start(request, this.#waiting.shift() as Bio);
     }
     this.#isPumping = false;
   }
@@ -174,7 +162,7 @@ export class Raid1Device implements BlockDeviceOps {
   }
 
   async #close(): Promise<void> {
-    for (let bio = this.#shift(); bio !== null; bio = this.#shift()) bio.end(-Errno.EIO);
+    this.#waiting.endAll(-Errno.EIO);
     while (this.#nrBusy > 0) await waitOn(this.#drained);
     try {
       await this.core.stop();

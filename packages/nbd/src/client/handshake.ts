@@ -3,7 +3,7 @@
  *
  * The server is not trusted: replies are bounded in length and number, the echo must match, sizes and block sizes must be possible.
  */
-import { formatSize, KernelError, PAGE_SIZE } from '@tidemark/core';
+import { decodeUtf8, encodeUtf8, formatSize, KernelError, PAGE_SIZE } from '@tidemark/core';
 import type { Socket } from '@tidemark/net';
 import {
   DEFAULT_MAX_PAYLOAD_BYTES,
@@ -22,7 +22,6 @@ import {
   TransmissionFlag,
 } from '../protocol/constants.js';
 import { getU64, hasMagic, putOption } from '../protocol/messages.js';
-import { decodeUtf8, encodeUtf8 } from '../protocol/utf8.js';
 import type { HandshakeStream } from './handshake-stream.js';
 
 /** INFO replies to one option; a server with more is cut off. */

@@ -15,6 +15,7 @@
 import {
   type Arena,
   type Bio,
+  BioFifo,
   BioOp,
   type BlockDeviceOps,
   type Clock,
@@ -33,7 +34,6 @@ import {
 import type { ReceiveSlot, Socket, SocketHandler } from '@tidemark/net';
 import { Command, CommandFlag, TransmissionFlag } from '../protocol/constants.js';
 import { putRequest } from '../protocol/messages.js';
-import { BioFifo } from './bio-fifo.js';
 import type { Connected } from './connect.js';
 import { FlushLedger } from './flush-ledger.js';
 import type { ExportInfo } from './handshake.js';

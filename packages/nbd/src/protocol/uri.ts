@@ -6,10 +6,9 @@
  *
  * The export's name is the path without its first slash, percent-decoded: `//disk` names `/disk`; an empty one is the default export.
  */
-import { KernelError } from '@tidemark/core';
+import { encodeUtf8, KernelError } from '@tidemark/core';
 import { type SocketAddress, tcpAddress, unixAddress } from '@tidemark/net';
 import { DEFAULT_PORT, STRING_MAX_BYTES } from './constants.js';
-import { encodeUtf8 } from './utf8.js';
 
 /** Where an export is. */
 export interface NbdTarget {

@@ -5,7 +5,7 @@
  * of one that is skipped (`SKIP_MAX_BYTES`); time is bounded by the connection. Replies are made in the connection's transmit memory,
  * and the next option waits until they are sent. INFO and GO are answered from the same facts.
  */
-import { KernelError } from '@tidemark/core';
+import { decodeUtf8, encodeUtf8, KernelError } from '@tidemark/core';
 import type { ReceiveSlot } from '@tidemark/net';
 import {
   EXPORT_NAME_ZEROES,
@@ -21,7 +21,6 @@ import {
   STRING_MAX_BYTES,
 } from '../protocol/constants.js';
 import { hasMagic, putOptionReply, setMagic, setU64 } from '../protocol/messages.js';
-import { decodeUtf8, encodeUtf8 } from '../protocol/utf8.js';
 import type { Export } from './export.js';
 
 /** Options a client may send. */

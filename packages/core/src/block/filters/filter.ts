@@ -22,6 +22,7 @@ import type { Clock, RandomSource } from '../../task/clock.js';
 import { Completion } from '../../task/completion.js';
 import type { TaskContext } from '../../task/task-context.js';
 import type { Bio } from '../bio.js';
+import { BioFifo } from '../bio-fifo.js';
 import { bioPoolFrames } from '../bio-pool.js';
 import type { BlockDevice, BlockDeviceOps } from '../block-device.js';
 import { FILTER_SEGMENTS, FilterRequest } from './filter-request.js';
@@ -95,8 +96,7 @@ export abstract class Filter implements BlockDeviceOps {
   readonly #onEnd: (bio: Bio) => void;
   #free: FilterRequest | null = null;
   #nrBusy = 0;
-  #first: Bio | null = null;
-  #last: Bio | null = null;
+  readonly #waiting = new BioFifo();
   #isPumping = false;
   #isPaused = false;
   #isClosing = false;
@@ -158,20 +158,8 @@ export abstract class Filter implements BlockDeviceOps {
       bio.end(-Errno.EIO);
       return;
     }
-    bio.devicePrivate = null;
-    if (this.#last === null) this.#first = bio;
-    else this.#last.devicePrivate = bio;
-    this.#last = bio;
+    this.#waiting.push(bio);
     this.#pump();
-  }
-
-  #shift(): Bio | null {
-    const bio = this.#first;
-    if (bio === null) return null;
-    this.#first = bio.devicePrivate as Bio | null;
-    if (this.#first === null) this.#last = null;
-    bio.devicePrivate = null;
-    return bio;
   }
 
   #put(request: FilterRequest): void {
@@ -185,7 +173,7 @@ export abstract class Filter implements BlockDeviceOps {
     if (this.#isPumping) return;
     this.#isPumping = true;
     while (!this.#isPaused && this.#free !== null) {
-      const bio = this.#shift();
+      const bio = this.#waiting.shift();
       if (bio === null) break;
       const request = this.#free;
       this.#free = request.next;
@@ -300,7 +288,7 @@ export abstract class Filter implements BlockDeviceOps {
 
   async #close(): Promise<void> {
     this.#isClosing = true;
-    for (let bio = this.#shift(); bio !== null; bio = this.#shift()) bio.end(-Errno.EIO);
+    this.#waiting.endAll(-Errno.EIO);
     this.dropHeld();
     const { clock, owned, below } = this.parts;
     await abortAll(owned);

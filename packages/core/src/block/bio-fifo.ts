@@ -1,5 +1,6 @@
 /** A first-in first-out list of bios that wait for a device, linked through `devicePrivate`: no memory of its own. */
-import type { Bio, NegErrno } from '@tidemark/core';
+import type { NegErrno } from '../base/errno.js';
+import type { Bio } from './bio.js';
 
 export class BioFifo {
   #head: Bio | null = null;
