@@ -24,6 +24,13 @@ const PACKAGES = {
   'nfs-ls': 'libnfs-utils',
   'nfs-cp': 'libnfs-utils',
   'nfs-cat': 'libnfs-utils',
+  'qemu-system-x86_64': 'qemu-system-x86',
+  'linux-image': 'linux-image-cloud-amd64',
+  busybox: 'busybox-static',
+  modprobe: 'kmod',
+  'mount.nfs': 'nfs-common',
+  'nbd-client': 'nbd-client',
+  mdadm: 'mdadm',
 } as const;
 
 export type Peer = keyof typeof PACKAGES;
@@ -31,8 +38,23 @@ export type Peer = keyof typeof PACKAGES;
 /** Some of them live where only root looks. */
 const FOLDERS = [...(process.env.PATH ?? '').split(path.delimiter), '/usr/sbin', '/sbin'];
 
+/** A kernel of Debian's for virtual machines, and the release its modules are under. */
+export interface GuestKernel {
+  readonly image: string;
+  readonly version: string;
+}
+
+/** The newest kernel whose image and modules are here, or null. */
+export function guestKernel(): GuestKernel | null {
+  const releases = fs.existsSync('/lib/modules') ? fs.readdirSync('/lib/modules') : [];
+  const kernels = releases.map((version) => ({ version, image: `/boot/vmlinuz-${version}` }));
+  const usable = kernels.filter(({ version, image }) => /-cloud-amd64$/.test(version) && fs.existsSync(image));
+  return usable.sort((a, b) => a.version.localeCompare(b.version, 'en', { numeric: true })).at(-1) ?? null;
+}
+
 /** Where a peer is, or null. */
 function locate(peer: Peer): string | null {
+  if (peer === 'linux-image') return guestKernel()?.image ?? null;
   return FOLDERS.map((folder) => path.join(folder, peer)).find((file) => fs.existsSync(file)) ?? null;
 }
 

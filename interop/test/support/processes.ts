@@ -31,10 +31,11 @@ export class RunningProcess {
   #stderr = '';
   #isOver = false;
 
+  /** @param input what it reads on stdin; null leaves that open for `write`. */
   constructor(
     readonly command: string,
     words: readonly string[],
-    input?: string,
+    input?: string | null,
   ) {
     const child = spawn(command, words, { detached: true, stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'] });
     this.#child = child;
@@ -46,7 +47,7 @@ export class RunningProcess {
       this.#stderr = (this.#stderr + text).slice(0, OUTPUT_MAX_CHARACTERS);
     });
     child.stdin?.on('error', () => {}); // it ended before it had read everything
-    if (input !== undefined) child.stdin?.end(input);
+    if (typeof input === 'string') child.stdin?.end(input);
     this.ended = new Promise((resolve, reject) => {
       child.once('error', reject);
       child.once('close', (code, signal) => {
@@ -73,6 +74,11 @@ export class RunningProcess {
 
   get stderr(): string {
     return this.#stderr;
+  }
+
+  /** More for its stdin. */
+  write(text: string): void {
+    this.#child.stdin?.write(text);
   }
 
   signalGroup(signal: NodeJS.Signals): void {
