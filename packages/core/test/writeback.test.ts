@@ -120,7 +120,7 @@ describe('dirty throttling', () => {
   it('counts what writers have the word for and have not made dirty yet', async () => {
     const { time, kernel } = await bootFile('4MiB');
     const { throttle } = kernel.writeback;
-    const backings = [1, 2].map((n) => kernel.writeback.backingOf({}, `device ${n}`));
+    const backings = [1, 2].map((n) => kernel.writeback.backingOf({}, { name: `device ${n}` }));
     const nrGranted = [0, 0];
     for (let i = 0; i < 1024; i++) if (throttle.claim(kernel.task, backings[i % 2]) === 0) nrGranted[i % 2]++;
     const { nrFree, high } = kernel.memory.allocator;

@@ -12,8 +12,8 @@ import { KernelError } from '../base/errno.js';
 import type { Pfn } from '../mm/arena.js';
 import type { Cell } from '../mm/cell.js';
 
-/** Most spaces at once. */
-const MAX_SPACES = 65_536;
+/** Most spaces at once: files with pages, and swapped memory. What they take is bounded by who makes them. */
+const MAX_SPACES = 2 ** 24;
 
 /** Says whether a dirty page may be written out now. */
 export type MayWrite = (pfn: Pfn) => boolean;
@@ -40,7 +40,7 @@ export class AddressSpaceTable {
   readonly #spaces: (AddressSpace | null)[] = [null];
   readonly #freeIds: number[] = [];
 
-  /** Gives a space its id. @throws KernelError ENFILE beyond 65,536 spaces. */
+  /** Gives a space its id. @throws KernelError ENFILE beyond 2^24 spaces. */
   add(space: AddressSpace): void {
     const id = this.#freeIds.pop() ?? this.#spaces.length;
     if (id >= MAX_SPACES) throw new KernelError('ENFILE', `there are ${MAX_SPACES} address spaces already; ${space.name} is one too many`);

@@ -34,15 +34,19 @@ export interface DirtyPagesParts {
   readonly waits: PageWaits;
   readonly backing: Backing;
   readonly range: RangeLock;
-  readonly nowMs: () => number;
-  /** The units of a node that was admitted; else null. */
-  readonly unitsOf: (node: WriteoutNode) => UnitPool | null;
+  /** The kernel's clock, and its units. */
+  readonly writeback: {
+    nowMs(): number;
+    /** The units of a node that was admitted; else null. */
+    unitsOf(node: WriteoutNode): UnitPool | null;
+  };
 }
 
 export class DirtyPages implements DirtyCache {
   readonly errors = new ErrorSequence();
   readonly #parts: DirtyPagesParts;
-  readonly #task: TaskContext;
+  /** Made with the first run. */
+  #madeTask: TaskContext | null = null;
   readonly #pagesPerWrite: number;
   #nrDirty = 0;
   #nrKept = 0;
@@ -53,13 +57,22 @@ export class DirtyPages implements DirtyCache {
   /** No page beyond it was ever dirty. */
   #highestDirtied = -1;
 
+  /** @param file whose they are, for people. */
   constructor(
-    readonly name: string,
+    readonly file: { readonly name: string },
     parts: DirtyPagesParts,
   ) {
     this.#parts = parts;
-    this.#task = TaskContext.root(`flusher ${name}`).asReclaimer();
     this.#pagesPerWrite = Math.max(1, Math.min(RUN_PAGES, parts.ops.pagesPerWrite ?? RUN_PAGES));
+  }
+
+  get name(): string {
+    return this.file.name;
+  }
+
+  get #task(): TaskContext {
+    this.#madeTask ??= TaskContext.root(`flusher ${this.name}`).asReclaimer();
+    return this.#madeTask;
   }
 
   get nrDirty(): number {
@@ -102,7 +115,7 @@ export class DirtyPages implements DirtyCache {
     fileCounts.nrDirty++;
     backing.nrDirty++;
     if (this.#nrDirty++ > 0) return;
-    this.#dirtySinceMs = this.#parts.nowMs();
+    this.#dirtySinceMs = this.#parts.writeback.nowMs();
     backing.noteDirty(this);
   }
 
@@ -164,7 +177,7 @@ export class DirtyPages implements DirtyCache {
   /** Where the unit of a run comes from; null if nobody bounds it. */
   get #units(): UnitPool | null {
     const node = this.writesThrough();
-    return node === null ? null : this.#parts.unitsOf(node);
+    return node === null ? null : this.#parts.writeback.unitsOf(node);
   }
 
   /** @returns a unit; null if a run needs none; undefined if there is none now. */

@@ -29,6 +29,11 @@ export class ErrorSequence {
     return new ErrorCursor(this, this.#nrTold === this.#nrReported ? this.#nrReported : this.#nrReported - 1);
   }
 
+  /** The cursor of who has been there from the beginning and was told nothing. */
+  first(): ErrorCursor {
+    return new ErrorCursor(this, 0);
+  }
+
   /** For cursors: the latest failure if there was one since `seen`. */
   since(seen: number): 0 | NegErrno {
     if (seen === this.#nrReported) return 0;

@@ -74,47 +74,54 @@ export class PageCache implements AddressSpace {
   readonly #dirty: DirtyPages;
   readonly #backing: Backing;
   readonly #truncation: Truncation;
-  readonly #direct: DirectIo;
   readonly #parts: WriteParts;
+  readonly #named: { readonly name: string } | string;
+  // What most files never need is made when it is first wanted: a kernel has very many of them.
+  #direct: DirectIo | null = null;
   /** The window and the cursor of those who have none of their own. */
-  readonly #window = new ReadaheadWindow();
-  readonly #cursor: ErrorCursor;
+  #window: ReadaheadWindow | null = null;
+  #cursor: ErrorCursor | null = null;
   /** Woken when the last user goes, and when a read ends. */
-  readonly #idle: WaitQueue;
+  #idle: WaitQueue | null = null;
   /** Calls that hold a page, or wait for one. */
   #nrUsers = 0;
   #closing: Promise<0 | NegErrno> | null = null;
 
-  /** @throws KernelError EFBIG for a backing of more than 2^44 bytes, ENFILE. */
+  /**
+   * @param named its name, or what has one: it is asked for when somebody wants to know.
+   * @throws KernelError EFBIG for a backing of more than 2^44 bytes, ENFILE.
+   */
   constructor(
     { memory, spaces, aging, writeback }: PageCacheParts,
-    readonly name: string,
+    named: { readonly name: string } | string,
     ops: AddressSpaceOperations,
   ) {
+    this.#named = named;
     if (ops.sizeBytes > FILE_SIZE_MAX_BYTES)
-      throw new KernelError('EFBIG', `${name}: ${ops.sizeBytes} bytes are too many, a page cache can index ${FILE_SIZE_MAX_BYTES} (2^44)`);
+      throw new KernelError(
+        'EFBIG',
+        `${this.name}: ${ops.sizeBytes} bytes are too many, a page cache can index ${FILE_SIZE_MAX_BYTES} (2^44)`,
+      );
     this.#memory = memory;
     this.#spaces = spaces;
     this.#ops = ops;
-    this.#idle = new WaitQueue({ kind: 'page-cache', name: `users of ${name}`, heldBy: () => this.#node() });
     const pages = new PageIndex(memory, aging);
-    const waits = new PageWaits(name, () => this.#node());
-    const range = new RangeLock(name);
-    const filler = new PageFiller(pages, ops, waits, range);
-    const backing = writeback.backingOf(ops.device ?? ops, name);
-    const dirty = new DirtyPages(name, { pages, ops, waits, backing, range, nowMs: () => writeback.nowMs(), unitsOf: writeback.unitsOf });
-    filler.onEnd = () => this.#idle.wakeAll();
+    const waits = new PageWaits(this);
+    const range = new RangeLock(this);
+    const filler = new PageFiller(pages, ops, waits, range, this);
+    const backing = writeback.backingOf(ops.device ?? ops, this);
+    const dirty = new DirtyPages(this, { pages, ops, waits, backing, range, writeback });
     this.#parts = { pages, ops, waits, filler, dirty, backing, range, throttle: writeback.throttle };
     this.#truncation = new Truncation(this.#parts);
-    this.#direct = new DirectIo(this.#parts, this.#truncation, async (task, offsetBytes, lengthBytes) =>
-      this.#dirty.write(task, ...pageRange(offsetBytes, lengthBytes)),
-    );
     this.#pages = pages;
     this.#filler = filler;
     this.#dirty = dirty;
     this.#backing = backing;
-    this.#cursor = dirty.errors.cursor();
     spaces.add(this);
+  }
+
+  get name(): string {
+    return typeof this.#named === 'string' ? this.#named : this.#named.name;
   }
 
   get id(): number {
@@ -125,7 +132,15 @@ export class PageCache implements AddressSpace {
     this.#pages.spaceId = id;
   }
 
-  *#node(): Generator<WriteoutNode> {
+  get #directIo(): DirectIo {
+    this.#direct ??= new DirectIo(this.#parts, this.#truncation, async (task, offsetBytes, lengthBytes) =>
+      this.#dirty.write(task, ...pageRange(offsetBytes, lengthBytes)),
+    );
+    return this.#direct;
+  }
+
+  /** Who must act for a wait for one of its pages to end: the node it is written through. */
+  *heldBy(): Generator<WriteoutNode> {
     const node = this.writesThrough();
     if (node !== null) yield node;
   }
@@ -173,7 +188,7 @@ export class PageCache implements AddressSpace {
     task: TaskContext,
     offsetBytes: number,
     target: Uint8Array,
-    window: ReadaheadWindow = this.#window,
+    window: ReadaheadWindow = this.#sharedWindow,
   ): MaybePromise<number | NegErrno> {
     const length = Math.max(0, Math.min(target.length, this.#ops.sizeBytes - offsetBytes));
     const { frames, arena } = this.#memory;
@@ -228,9 +243,19 @@ export class PageCache implements AddressSpace {
     return done > 0 ? done : status;
   }
 
+  get #sharedWindow(): ReadaheadWindow {
+    this.#window ??= new ReadaheadWindow();
+    return this.#window;
+  }
+
   #userGoes(): void {
     this.#memory.allocator.reclaimer?.noteProgress();
-    if (--this.#nrUsers === 0) this.#idle.wakeAll();
+    if (--this.#nrUsers === 0) this.#idle?.wakeAll();
+  }
+
+  /** For the filler: a read has ended. */
+  readEnded(): void {
+    this.#idle?.wakeAll();
   }
 
   /**
@@ -280,17 +305,20 @@ export class PageCache implements AddressSpace {
   /**
    * Writes what is dirty now, each page tried once, and makes it durable; a part of the file, or all of it. What becomes dirty meanwhile need
    * not be written.
-   * @param cursor of the opener who asks.
+   * @param cursor of the opener who asks. Default: one for all who have none.
    * @returns 0; or the latest failure to write or flush that this opener has not heard of; pages that could not be written stay dirty.
    */
   async sync(
     task: TaskContext,
-    cursor: ErrorCursor = this.#cursor,
+    cursor: ErrorCursor | null = null,
     offsetBytes = 0,
     lengthBytes = FILE_SIZE_MAX_BYTES,
   ): Promise<0 | NegErrno> {
     const status = await this.#flush(task, offsetBytes, lengthBytes);
-    return status < 0 ? status : cursor.check();
+    if (status < 0) return status;
+    if (cursor !== null) return cursor.check();
+    this.#cursor ??= this.#dirty.errors.first();
+    return this.#cursor.check();
   }
 
   /** Failures to write or flush are in the error sequence. @returns 0, or the errno of the task's signal. */
@@ -316,12 +344,12 @@ export class PageCache implements AddressSpace {
 
   /** Reads past the cache, whole pages from a whole page on. As `read`; `-EINVAL` for what does not begin with a page. */
   readDirect(task: TaskContext, offsetBytes: number, target: Uint8Array): Promise<number | NegErrno> {
-    return this.#using(() => this.#direct.read(task, offsetBytes, target));
+    return this.#using(() => this.#directIo.read(task, offsetBytes, target));
   }
 
   /** Writes past the cache. As `write`; `-EINVAL` for what does not begin with a page, or ends within one before the end of the file. */
   writeDirect(task: TaskContext, offsetBytes: number, source: Uint8Array): Promise<number | NegErrno> {
-    return this.#using(() => this.#direct.write(task, offsetBytes, source));
+    return this.#using(() => this.#directIo.write(task, offsetBytes, source));
   }
 
   /** As `Truncation.resize`. */
@@ -396,6 +424,7 @@ export class PageCache implements AddressSpace {
     if (task.checkSignal() !== 0) cutOff();
     else task.signal?.addEventListener('abort', cutOff, { once: true });
     const patient = task.withSignal(null);
+    this.#idle ??= new WaitQueue({ kind: 'page-cache', name: `users of ${this.name}`, heldBy: () => this.heldBy() });
     while (this.#nrUsers > 0 || this.#filler.nrReads > 0) await this.#idle.wait(patient);
     const status = await this.sync(task);
     if (status !== 0 && task.checkSignal() === 0) await this.#flush(task, 0, FILE_SIZE_MAX_BYTES);

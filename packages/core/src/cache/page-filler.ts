@@ -34,10 +34,11 @@ export class PageFiller {
   isClosed = false;
   /** Reads under way. */
   nrReads = 0;
-  /** Called when one has ended. */
-  onEnd: () => void = () => {};
+  /** Is told when one has ended. */
+  readonly #owner: { readEnded(): void };
 
-  constructor(pages: PageIndex, ops: AddressSpaceOperations, waits: PageWaits, range: RangeLock) {
+  constructor(pages: PageIndex, ops: AddressSpaceOperations, waits: PageWaits, range: RangeLock, owner: { readEnded(): void }) {
+    this.#owner = owner;
     this.#pages = pages;
     this.#range = range;
     this.#ops = ops;
@@ -200,7 +201,7 @@ export class PageFiller {
     }
     this.nrReads--;
     this.#pages.memory.allocator.reclaimer?.noteProgress();
-    this.onEnd();
+    this.#owner.readEnded();
     return status;
   }
 }

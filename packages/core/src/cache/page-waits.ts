@@ -5,19 +5,19 @@ import { WaitQueue } from '../task/wait-queue.js';
 import type { TaskContext } from '../task/task-context.js';
 
 export class PageWaits {
-  readonly #queues = new Map<number, WaitQueue>();
+  /** Made when somebody waits: most files are never waited for. */
+  #queues: Map<number, WaitQueue> | null = null;
 
-  /** @param name of the file. @param heldBy who must act, for stall reports. */
-  constructor(
-    readonly name: string,
-    readonly heldBy: () => Iterable<WaitParty>,
-  ) {}
+  /** @param file its name, and who must act, for stall reports. */
+  constructor(readonly file: WaitParty) {}
 
   /** Waits until something happens to the page. @returns what it is woken with, or the errno of the task's signal. */
   wait(task: TaskContext, index: number, doing: string): Promise<number | NegErrno> {
+    this.#queues ??= new Map();
     let queue = this.#queues.get(index);
     if (queue === undefined) {
-      queue = new WaitQueue({ kind: 'page', name: `page ${index} of ${this.name}, ${doing}`, heldBy: this.heldBy });
+      const heldBy = (): Iterable<WaitParty> => this.file.heldBy?.() ?? [];
+      queue = new WaitQueue({ kind: 'page', name: `page ${index} of ${this.file.name}, ${doing}`, heldBy });
       this.#queues.set(index, queue);
     }
     return queue.wait(task);
@@ -25,7 +25,7 @@ export class PageWaits {
 
   /** Wakes those who wait for the page. */
   wake(index: number, value = 0): void {
-    if (this.#queues.size === 0) return;
+    if (this.#queues === null) return;
     const queue = this.#queues.get(index);
     if (queue === undefined) return;
     this.#queues.delete(index);

@@ -13,13 +13,17 @@ import type { TaskContext } from '../task/task-context.js';
 const SHARED_MAX = 64;
 
 export class RangeLock {
-  readonly #turn: Semaphore;
+  /** Made when the first range is held. */
+  #made: Semaphore | null = null;
   #first = Number.POSITIVE_INFINITY;
   #last = -1;
 
-  /** @param name of the file. */
-  constructor(name: string) {
-    this.#turn = new Semaphore(SHARED_MAX, { kind: 'range', name: `range of ${name}` });
+  /** @param file what the lock is of, for stall reports. */
+  constructor(readonly file: { readonly name: string }) {}
+
+  get #turn(): Semaphore {
+    this.#made ??= new Semaphore(SHARED_MAX, { kind: 'range', name: `range of ${this.file.name}` });
+    return this.#made;
   }
 
   /** True if the page belongs to the range. */
@@ -34,7 +38,7 @@ export class RangeLock {
 
   /** True if nobody holds it. */
   get isFree(): boolean {
-    return this.#turn.available === SHARED_MAX;
+    return this.#made === null || this.#made.available === SHARED_MAX;
   }
 
   /** Waits until the range that is held now is free. @returns 0, or the errno of the task's signal. */

@@ -56,11 +56,11 @@ export class Writeback implements BackingWatcher {
     return this.#clock.nowMs();
   }
 
-  /** The backing that caches with this device share. @param name for people, if it is new. */
-  backingOf(device: object, name: string): Backing {
+  /** The backing that caches with this device share. @param named for people, if it is new. */
+  backingOf(device: object, named: { readonly name: string }): Backing {
     let backing = this.#backings.get(device);
     if (backing === undefined) {
-      backing = new Backing(device, name, this);
+      backing = new Backing(device, named.name, this);
       this.#backings.set(device, backing);
     }
     return backing;
@@ -68,7 +68,7 @@ export class Writeback implements BackingWatcher {
 
   /** How much a device may have dirty: `{ maxPercent: 1, isStrict: true }` for one that need not be trusted. */
   setShare(device: object, name: string, share: DirtyShare): void {
-    this.backingOf(device, name).share = share;
+    this.backingOf(device, { name }).share = share;
   }
 
   /** Backings with dirty pages. */

@@ -44,9 +44,8 @@ export class FileData {
       this.#inodes.giveCharge(charge); // somebody was faster while we waited for memory
       return inode.pages;
     }
-    const { ops, name } = inode.superblock;
     try {
-      inode.pages = new PageCache(this.#parts(), `inode ${inode.ino} of ${name}`, ops.addressSpace(inode));
+      inode.pages = new PageCache(this.#parts(), inode, inode.superblock.ops.addressSpace(inode));
       inode.pagesCharge = charge;
       return inode.pages;
     } catch (error) {

@@ -16,7 +16,7 @@ import { type Steps, settle } from './steps.js';
 /** Most inodes of a kernel: what one table of the host's can hold. */
 const INODES_MAX = 2 ** 24 - 1;
 /** Bytes of the JS heap a page cache takes beside its pages and the nodes of its index (measured; see the tests). */
-const PAGE_CACHE_BYTES = 2560;
+const PAGE_CACHE_BYTES = 1024;
 /** Inodes looked at to free one frame, at most. */
 const SCAN_MAX = 64;
 /** Times memory is asked for before an inode is refused. */

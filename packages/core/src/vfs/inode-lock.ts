@@ -25,8 +25,15 @@ export class InodeLock {
   /** Made when somebody waits. */
   #queue: WaitQueue | null = null;
 
-  /** @param name for stall reports; asked for when somebody waits. */
-  constructor(readonly name: () => string) {}
+  /** @param what `lock of`, `data of`. @param owner its name, for stall reports: asked for when somebody waits. */
+  constructor(
+    readonly what: string,
+    readonly owner: { readonly name: string },
+  ) {}
+
+  get name(): string {
+    return `${this.what} ${this.owner.name}`;
+  }
 
   get isFree(): boolean {
     return this.#inside === 0 && this.#nrWaiters === 0;
@@ -51,19 +58,19 @@ export class InodeLock {
   }
 
   unlockShared(): void {
-    invariant(this.#inside > 0, `${this.name()} is not held shared`);
+    invariant(this.#inside > 0, `${this.name} is not held shared`);
     this.#inside--;
     this.#admit();
   }
 
   unlockExclusive(): void {
-    invariant(this.#inside === -1, `${this.name()} is not held`);
+    invariant(this.#inside === -1, `${this.name} is not held`);
     this.#inside = 0;
     this.#admit();
   }
 
   async #wait(task: TaskContext, want: number): Promise<0 | NegErrno> {
-    this.#queue ??= new WaitQueue({ kind: 'inode', name: this.name() });
+    this.#queue ??= new WaitQueue({ kind: 'inode', name: this.name });
     const woken = await this.#queue.wait(task, want);
     if (woken >= 0) return 0; // it was taken for us before we were woken
     this.#admit(); // we may have been the writer who held up the readers behind

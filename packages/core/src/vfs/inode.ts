@@ -79,8 +79,13 @@ export class Inode {
   /** Nobody refers to it: on the list of those that may go. */
   lruPrev: Inode | null = null;
   lruNext: Inode | null = null;
-  readonly lock = new InodeLock(() => `lock of inode ${this.ino} of ${this.superblock.name}`);
-  readonly dataLock = new InodeLock(() => `data of inode ${this.ino} of ${this.superblock.name}`);
+  readonly lock = new InodeLock('lock of', this);
+  readonly dataLock = new InodeLock('data of', this);
+
+  /** For people. */
+  get name(): string {
+    return `inode ${this.ino} of ${this.superblock.name}`;
+  }
 
   get isDirectory(): boolean {
     return (this.mode & FileType.MASK) === FileType.DIRECTORY;

@@ -82,7 +82,7 @@ export class Superblock {
     this.#cache = cache;
     const named = task.named(`tasks of ${ops.name}`);
     this.task = this.node === null ? named : named.within(this.node);
-    this.renameLock = new InodeLock(() => `rename lock of ${this.name}`);
+    this.renameLock = new InodeLock('rename lock of', this);
     this.#deleted = new WaitQueue({ kind: 'inode', name: `inodes of ${this.name} being deleted` });
   }
 

@@ -301,7 +301,7 @@ export class Vfs {
     if (!file.isOpen || !(isExclusive ? file.mayWrite : file.mayRead)) return -Errno.EBADF;
     if (!(range.from >= 0 && range.to > range.from)) return -Errno.EINVAL;
     const { inode } = file;
-    inode.fileLocks ??= new FileLocks(`inode ${inode.ino} of ${inode.superblock.name}`);
+    inode.fileLocks ??= new FileLocks(inode.name);
     return inode.fileLocks.lock(who.task, file, range, isExclusive, waits && who.mayWait);
   }
 
