@@ -27,8 +27,9 @@ Examples:
   tidemark reserves nbd --memory 8MiB
   tidemark mkfs ext3 disk.img --size 64MiB
   tidemark cp -r ./notes ext3:disk.img::/notes
+  tidemark md create a.img b.img --size 64MiB --bitmap internal
 
-Devices: mem:SIZE, file:PATH or a bare PATH, nbd://HOST:PORT/EXPORT, nbd+unix:///EXPORT?socket=PATH.
+Devices: mem:SIZE, file:PATH or a bare PATH, nbd://HOST:PORT/EXPORT, nbd+unix:///EXPORT?socket=PATH, md:DEVICE,DEVICE….
 Trees: ext3:DEVICE, memfs:SIZE. Files: TREE::/path; for cp also paths of the host.
 Sizes: bytes, or a whole number with KiB, MiB, GiB, TiB (K, M, G, T mean the same).`;
 
@@ -54,9 +55,10 @@ export async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
+const MD = 'Make and look after RAID1 arrays';
 const LAB = 'Run the topologies in which writeout deadlocks under every reserve policy, in virtual time';
 
-/** @param verb the lab and the filesystems are loaded for their own verbs only: nobody else should hold them in memory. */
+/** @param verb the lab, md and the filesystems are loaded for their own verbs only: nobody else should hold them in memory. */
 async function createProgram(verb: string | undefined): Promise<Command> {
   const program = new Command('tidemark')
     .description('The memory-reclaim and storage half of a kernel: its demo, its servers, its tools')
@@ -75,6 +77,8 @@ async function createProgram(verb: string | undefined): Promise<Command> {
     const command = program.command(name).description(description);
     if (verb === name) (await import('./files/verbs.js')).MAKERS[name as FileVerb](command);
   }
+  const arrays = program.command('md').description(MD);
+  if (verb === 'md') (await import('./md/md-command.js')).mdCommand(arrays);
   const lab = program.command('lab').description(LAB);
   if (verb === 'lab') (await import('./lab-command.js')).labCommand(lab);
   return program;

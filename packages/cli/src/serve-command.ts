@@ -10,13 +10,14 @@ import { NbdServer } from '@tidemark/nbd';
 import { nbd } from '@tidemark/nbd/host';
 import type { Command } from 'commander';
 import { namedDevices, sizeOption } from './grammar.js';
-import { untilStopped } from './outcome.js';
+import { untilStopped, UsageError } from './outcome.js';
 
 const EXAMPLES = `
 Examples:
   tidemark serve nbd disk.img                                   # the default export, on 127.0.0.1:10809
   tidemark serve nbd mem:1GiB --export scratch --listen 127.0.0.1:0
   tidemark serve nbd a=a.img b=b.img --listen unix:/run/nbd.sock --read-only
+  tidemark serve nbd md:a.img,b.img --control unix:/run/md.sock  # and: tidemark md status --control unix:/run/md.sock
 
 --json prints one object when ready, with the keys listening (the URI of the first device) and exports (a list of name, uri, device, sizeBytes, readOnly).`;
 
@@ -26,6 +27,9 @@ interface Words {
   listen: string;
   export: string;
   readOnly?: true;
+  bitmap?: string;
+  degraded?: true;
+  control?: string;
   memory: number;
   json?: true;
 }
@@ -36,10 +40,13 @@ export function serveCommand(program: Command): void {
   serve
     .command('nbd')
     .description('Export devices over NBD')
-    .argument('<device...>', '[NAME=]DEVICE: mem:SIZE, file:PATH or a bare PATH, nbd://HOST:PORT/EXPORT')
+    .argument('<device...>', '[NAME=]DEVICE: mem:SIZE, file:PATH or a bare PATH, nbd://HOST:PORT/EXPORT, md:DEVICE,DEVICE…')
     .option('--listen <address>', 'HOST:PORT, :PORT (loopback) or unix:PATH; port 0 takes a free one', '127.0.0.1:10809')
     .option('--export <name>', 'name of the device that is given without NAME=', '')
     .option('--read-only', 'refuse writes; the devices are opened read-only')
+    .option('--bitmap <device>', 'of an array: the file that its bitmap is in')
+    .option('--degraded', 'arrays are started with members missing, too')
+    .option('--control <address>', 'unix:PATH, where tidemark md reaches the arrays that are served')
     .addOption(sizeOption('--memory', 'page memory of the kernel that serves', 128 * 2 ** 20))
     .option('--json', 'print what is served as one JSON object')
     .addHelpText('after', EXAMPLES)
@@ -49,11 +56,20 @@ export function serveCommand(program: Command): void {
 async function serveNbd(words: string[], options: Words): Promise<void> {
   const named = namedDevices(words, options.export);
   const readOnly = options.readOnly ?? false;
+  const arrays = named.filter(({ device }) => /^md:/i.test(device));
+  const { bitmap, degraded, control } = options;
+  if (bitmap !== undefined && arrays.length !== 1) throw new UsageError(`--bitmap is for one array, and ${arrays.length} are to be served`);
+  // Loaded for arrays only: nobody else should hold it in memory.
+  const md = arrays.length === 0 && control === undefined ? null : await import('./md/served-arrays.js');
   const stopped = untilStopped();
-  const kernel = await Kernel.boot({ memory: options.memory, plugins: [host, nbd], name: 'serve' });
+  const kernel = await Kernel.boot({ memory: options.memory, plugins: md === null ? [host, nbd] : [host, nbd, md.md], name: 'serve' });
+  let controlServer: { close(): Promise<void> } | null = null;
   try {
+    const bitmapFile = bitmap === undefined ? undefined : await kernel.openBlockDevice(bitmap);
     const exports = new Map<string, BlockDevice>();
-    for (const { name, device } of named) exports.set(name, await kernel.openBlockDevice(device, { readOnly }));
+    for (const { name, device } of named)
+      exports.set(name, await kernel.openBlockDevice(device, { readOnly, ...(/^md:/i.test(device) ? { degraded, bitmapFile } : {}) }));
+    if (md !== null && control !== undefined) controlServer = await md.control(kernel, control, named, exports);
     const server = await NbdServer.listen(kernel, { address: options.listen, exports, readOnly });
     const served = [...exports].map(([name, device]) => ({
       name,
@@ -73,6 +89,7 @@ async function serveNbd(words: string[], options: Words): Promise<void> {
     }
     await stopped;
   } finally {
+    await controlServer?.close();
     await kernel.shutdown({ timeoutMs: DRAIN_TIMEOUT_MS });
   }
 }

@@ -150,10 +150,13 @@ export class Raid1 {
 
   /**
    * Adds a device: one that was a member comes back, by the bitmap if it can; any other is recovered as a whole, or is a spare if no slot is
-   * empty. Ends when it is part of the array; `waitForSync` for more.
+   * empty. Ends when it is part of the array; `waitForSync` for more. `isOwned`: the array closes the device when it lets go of it.
    * @throws KernelError EBUSY (in use, or a member of another array), ENOSPC, EROFS, EOPNOTSUPP, ENOMEM, EDEADLK, EIO.
    */
-  add(device: BlockDevice, options: { readonly force?: boolean } = {}): Promise<'re-added' | 'recovering' | 'spare'> {
+  add(
+    device: BlockDevice,
+    options: { readonly force?: boolean; readonly isOwned?: boolean } = {},
+  ): Promise<'re-added' | 'recovering' | 'spare'> {
     return this.#change(async () => {
       const { kernel } = this;
       const core = this.#core;
@@ -170,7 +173,7 @@ export class Raid1 {
           for (const user of users) kernel.reserves.graph.removeEdge(user, node);
         });
         const found = await newMember(kernel, core, device, options.force ?? false);
-        const parts = { device, node, superblock: found.superblock, badBlocks: [], isOwned: false };
+        const parts = { device, node, superblock: found.superblock, badBlocks: [], isOwned: options.isOwned ?? false };
         const member = await Member.create(kernel.memory, core.task, parts, windowPages(kernel.memory.nrFrames));
         undo.push(() => member.free());
         await this.assembled.device.pins.added(member);

@@ -7,6 +7,7 @@ import { countOption, sizeOption, textOption } from '../grammar.js';
 import { onWayOut, UsageError } from '../outcome.js';
 import { printable, printJson, printLine } from './printable.js';
 import type { DeviceBytes } from './device-bytes.js';
+import { whatIsOn } from './used.js';
 import { formatUuid, uuidOption } from './uuid.js';
 import { withDevice } from './with-device.js';
 
@@ -16,15 +17,10 @@ Examples:
   tidemark mkfs ext3 nbd://127.0.0.1:10809/disk --block-size 4096 --force
   tidemark mkfs ext3 small.img --size 8MiB --journal-size 0     without a journal: an ext2
 
-What the device held is lost. Without --force one that holds a filesystem or a swap area is left alone. Zeroes are not written over zeroes.
+What the device held is lost. Without --force one that holds a filesystem, a swap area or a member of an array is left alone. Zeroes are not written over zeroes.
 The keys of --json: device, label, uuid, sizeBytes, blockSize, nrBlocks, nrFreeBlocks, nrGroups, inodeSize, nrInodes, journalBytes.`;
 
 const MEMORY_BYTES = 8 * 2 ** 20;
-const SUPERBLOCK_OFFSET = 1024;
-const EXT_MAGIC_OFFSET = 56;
-const EXT_MAGIC = 0xef53;
-const SWAP_MAGIC_OFFSET = 4086;
-const SWAP_MAGICS = ['SWAPSPACE2', 'SWAP-SPACE', 'S1SUSPEND\0', 'S2SUSPEND\0'];
 
 interface Words {
   size?: number;
@@ -120,16 +116,8 @@ function formRandomUuid(bytes: Uint8Array): Uint8Array {
 
 /** @throws KernelError EEXIST for a device that somebody may want to keep. */
 async function refuseUsed(bytes: DeviceBytes): Promise<void> {
-  const head = Buffer.alloc(Math.min(4096, bytes.sizeBytes));
-  await bytes.read(0, head);
-  const magicAt = SUPERBLOCK_OFFSET + EXT_MAGIC_OFFSET;
-  const isExt = head.length >= magicAt + 2 && head.readUInt16LE(magicAt) === EXT_MAGIC;
-  const isSwap = SWAP_MAGICS.includes(head.toString('latin1', SWAP_MAGIC_OFFSET, SWAP_MAGIC_OFFSET + 10));
-  if (!isExt && !isSwap) return;
-  throw new KernelError(
-    'EEXIST',
-    `${bytes.name} holds ${isExt ? 'a filesystem (ext2, ext3 or ext4)' : 'a swap area'}; --force makes a new one`,
-  );
+  const what = await whatIsOn(bytes);
+  if (what !== null) throw new KernelError('EEXIST', `${bytes.name} holds ${what}; --force makes a new one`);
 }
 
 function factsOf(device: string, { superblock, geometry, journalBlocks }: MadeFilesystem) {

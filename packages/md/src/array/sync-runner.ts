@@ -15,8 +15,9 @@ export interface SyncLimits {
   readonly busyBytesPerSecond: number;
 }
 
-/** Steps without I/O after which others go first. */
-const STEPS_PER_TURN = 256;
+/** Work after which others go first, where a step without I/O is 1: a pass over fast devices would let nobody else have a turn. */
+const WORK_PER_TURN = 256;
+const WORK_OF_A_COPY = 16;
 
 export class SyncRunner {
   readonly #core: ArrayCore;
@@ -28,7 +29,7 @@ export class SyncRunner {
   #isStarted = false;
   #timer: TimerHandle | null = null;
   #endPause: (() => void) | null = null;
-  #nrSteps = 0;
+  #workInTurn = 0;
   /** Members that were put into slots so far. */
   #nrActivated = 0;
   #dueMs = 0;
@@ -189,8 +190,10 @@ export class SyncRunner {
     const rate = nrWrites > 0 ? this.#limits.busyBytesPerSecond : this.#limits.maxBytesPerSecond;
     this.#dueMs = Math.max(this.#dueMs, clock.nowMs() - 1000) + (bytes / rate) * 1000; // at most a second is caught up with
     const delayMs = this.#dueMs - clock.nowMs();
-    const isLong = bytes === 0 && ++this.#nrSteps % STEPS_PER_TURN === 0;
-    if (!this.#isStopping && (delayMs >= 1 || isLong)) await this.#pause(Math.max(delayMs, 0));
+    this.#workInTurn += bytes === 0 ? 1 : WORK_OF_A_COPY;
+    if (this.#isStopping || (delayMs < 1 && this.#workInTurn < WORK_PER_TURN)) return;
+    this.#workInTurn = 0;
+    await this.#pause(Math.max(delayMs, 0));
   }
 
   #pause(delayMs: number): Promise<void> {

@@ -150,8 +150,8 @@ function bind(address: SocketAddress): Promise<Server> {
   });
 }
 
-/** @throws KernelError EADDRINUSE if the file is alive, or is no socket. */
-async function removeDeadSocket(path: string): Promise<void> {
+/** Removes the file of a unix socket whose server died. @throws KernelError EADDRINUSE if it is alive, or is no socket. */
+export async function removeDeadSocket(path: string): Promise<void> {
   const inUse = (why: string): KernelError => new KernelError('EADDRINUSE', `listen on unix:${path}: ${why}`);
   if (lstatSync(path, { throwIfNoEntry: false })?.isSocket() === false) throw inUse('the file is there and is not a socket');
   const isAlive = await new Promise<boolean>((resolve) => {

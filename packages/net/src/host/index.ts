@@ -10,6 +10,8 @@ import type { ConnectOptions, Listener, ListenOptions, Transport } from '../tran
 import { connectHostSocket } from './host-connect.js';
 import { listenHostSocket, type Recognise } from './host-listener.js';
 
+export { removeDeadSocket } from './host-listener.js';
+
 /** Streams of the host: TCP and unix sockets. */
 export class HostTransport implements Transport {
   readonly name = 'host';
