@@ -29,6 +29,7 @@ import {
 import { hostTransports } from '@tidemark/net/host';
 import { memfs } from '@tidemark/testkit';
 import { expect } from 'vitest';
+import type { MovedClock } from './moved-clock.js';
 import { ROOT, RpcClient } from './rpc-client.js';
 
 export function text(of: string): Uint8Array {
@@ -153,9 +154,12 @@ export interface Served {
 }
 
 /** A kernel with memfs at `/`, exported as `/` with root let in, unless told otherwise. */
-export async function serve(options: Partial<NfsServerOptions> & { memory?: string; tree?: string } = {}): Promise<Served> {
-  const { memory = '8MiB', tree = 'memfs:2MiB', ...rest } = options;
-  const kernel = await Kernel.boot({ memory, plugins: [host, hostTransports, memfs] });
+export async function serve(
+  options: Partial<NfsServerOptions> & { memory?: string; tree?: string; clock?: MovedClock } = {},
+): Promise<Served> {
+  const { memory = '8MiB', tree = 'memfs:2MiB', clock, ...rest } = options;
+  const plugins = [host, hostTransports, memfs, ...(clock === undefined ? [] : [clock.plugin()])];
+  const kernel = await Kernel.boot({ memory, plugins });
   await kernel.mount(tree, '/');
   return { ...(await serveKernel(kernel, rest)), close: () => shutDown(kernel) };
 }
