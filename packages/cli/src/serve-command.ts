@@ -1,16 +1,17 @@
 /**
- * `tidemark serve nbd`: exports block devices until it is told to stop.
+ * `tidemark serve nbd` exports block devices, `tidemark serve nfs` (serve-nfs.ts) a tree, until it is told to stop.
  *
- * Prints `listening URI` when ready and stays in the foreground. SIGTERM, SIGINT and SIGHUP drain: what was asked for is answered, devices are
- * flushed and closed, exit 0.
+ * Each prints `listening URI` when ready and stays in the foreground. SIGTERM, SIGINT and SIGHUP drain: what was asked for is answered, devices
+ * are flushed and closed, exit 0.
  */
 import { type BlockDevice, formatSize, Kernel } from '@tidemark/core';
 import { host } from '@tidemark/core/host';
 import { NbdServer } from '@tidemark/nbd';
 import { nbd } from '@tidemark/nbd/host';
 import type { Command } from 'commander';
-import { namedDevices, sizeOption } from './grammar.js';
+import { choiceOption, countOption, namedDevices, pathOption, sizeOption } from './grammar.js';
 import { untilStopped, UsageError } from './outcome.js';
+import type { NfsWords } from './serve-nfs.js';
 
 const EXAMPLES = `
 Examples:
@@ -21,6 +22,21 @@ Examples:
 
 --json prints one object when ready, with the keys listening (the URI of the first device) and exports (a list of name, uri, device, sizeBytes, readOnly).`;
 
+const NFS_EXAMPLES = `
+Examples:
+  tidemark serve nfs ext3:disk.img                              # as /, on 127.0.0.1:2049
+  tidemark serve nfs memfs:64MiB --listen 127.0.0.1:0 --export /scratch --squash none
+  tidemark serve nfs ext3:disk.img::/home --export /home --read-only --hosts 192.0.2.7,192.0.2.8 --listen 0.0.0.0:2049
+  mount -t nfs -o vers=3,tcp,nolock,port=2049,mountport=2049,mountproto=tcp 127.0.0.1:/ /mnt
+  nfs-ls 'nfs://127.0.0.1/?nfsport=2049&mountport=2049'
+
+TREE may be a directory of one: TREE::/path. Locks are not served: clients mount with nolock. What clients hold names files by handles sealed with a
+key; they stay good over restarts as long as that is the same. It is made once, and kept in nfs-handle-key below $XDG_STATE_HOME/tidemark or
+~/.local/state/tidemark, or where --handle-key says.
+
+--json prints one object when ready, with the keys listening (the URI) and exports (a list of path, uri, tree, readOnly, squash, hosts).`;
+
+const PORT_MAX = 65_535;
 const DRAIN_TIMEOUT_MS = 10_000;
 
 interface Words {
@@ -51,6 +67,21 @@ export function serveCommand(program: Command): void {
     .option('--json', 'print what is served as one JSON object')
     .addHelpText('after', EXAMPLES)
     .action(serveNbd);
+  serve
+    .command('nfs')
+    .description('Export a tree over NFS version 3')
+    .argument('<tree>', 'ext3:DEVICE, memfs:SIZE; or a directory of it, TREE::/path')
+    .option('--listen <address>', 'HOST:PORT, or :PORT (loopback); port 0 takes a free one', '127.0.0.1:2049')
+    .option('--mount-port <n>', 'port of the MOUNT program (default: the one of NFS)', countOption('--mount-port', PORT_MAX))
+    .option('--export <path>', 'the path that clients mount', '/')
+    .option('--read-only', 'refuse changes; the tree is mounted read-only')
+    .option('--squash <who>', 'who is taken for nobody: root, all or none', choiceOption('--squash', ['root', 'all', 'none']), 'root')
+    .option('--hosts <addresses>', 'addresses of the hosts that may use it, with commas (default: all)')
+    .option('--handle-key <file>', '16 secret bytes that handles are sealed with; made if it is missing', pathOption('--handle-key'))
+    .addOption(sizeOption('--memory', 'page memory of the kernel that serves', 128 * 2 ** 20))
+    .option('--json', 'print what is served as one JSON object')
+    .addHelpText('after', NFS_EXAMPLES)
+    .action(async (word: string, options: NfsWords) => (await import('./serve-nfs.js')).serveNfs(word, options));
 }
 
 async function serveNbd(words: string[], options: Words): Promise<void> {

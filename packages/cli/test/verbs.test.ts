@@ -17,13 +17,16 @@ const SMALL = ['--memory', '1MiB', '--working-set', '8MiB'];
 
 describe('help', () => {
   const files = ['ls', 'cat', 'stat', 'tree', 'cp', 'mkdir', 'rm', 'mv', 'ln', 'df', 'check', 'mkfs ext3'];
-  it.each(['demo', 'serve nbd', 'swap init', 'swap info', 'reserves', 'graph', ...files])('%s shows examples and options', async (verb) => {
-    const { code, stdout, stderr } = await run(...verb.split(' '), '--help');
-    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    expect(stdout).toContain('Examples:');
-    expect(stdout).toContain('--json');
-    expect(stdout).toContain('--memory <size>');
-  });
+  it.each(['demo', 'serve nbd', 'serve nfs', 'swap init', 'swap info', 'reserves', 'graph', ...files])(
+    '%s shows examples and options',
+    async (verb) => {
+      const { code, stdout, stderr } = await run(...verb.split(' '), '--help');
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+      expect(stdout).toContain('Examples:');
+      expect(stdout).toContain('--json');
+      expect(stdout).toContain('--memory <size>');
+    },
+  );
 });
 
 it.each(['cp', 'lab'])('help %s is its --help', async (verb) => {

@@ -110,23 +110,23 @@ it('a client that goes while its call waits leaves nothing, and the call is done
   await served.close();
 });
 
-it('a restart: handles are good, the verifier is another, kept replies are gone', async () => {
+it('a restart: with the same key handles are good, with none they are not; the verifier is another, kept replies are gone', async () => {
   const kernel = await Kernel.boot({ memory: '8MiB', plugins: [host, hostTransports, memfs] });
   await kernel.mount('memfs:1MiB', '/');
-  const first = await serveKernel(kernel, {});
+  const handleKey = new Uint8Array(16).fill(7);
+  const first = await serveKernel(kernel, { handleKey });
   const one = await first.connect();
   const root = await one.mount('/');
   const file = await one.create(root, 'f');
   const written = Uint8Array.from((await one.write(file, 0, text('kept'), Stable.UNSTABLE)).verifier);
   await first.server.close();
   await first.server.close();
-  const second = await serveKernel(kernel, {});
+  const second = await serveKernel(kernel, { handleKey });
   const two = await second.connect();
   expect((await two.read(file, 0, 10)).data).toEqual(text('kept'));
   expect(Uint8Array.from((await two.commit(file)).verifier)).not.toEqual(written);
   await second.server.close();
-  const handleKey = new Uint8Array(16).fill(7);
-  const third = await serveKernel(kernel, { handleKey });
+  const third = await serveKernel(kernel, {}); // with a key of its own
   const three = await third.connect();
   expect((await three.call(Nfs3.GETATTR, (out) => out.opaque(file))).status).toBe(NfsStatus.BADHANDLE);
   expect((await kernel.shutdown()).problems).toEqual([]);

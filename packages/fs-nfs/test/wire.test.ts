@@ -343,6 +343,36 @@ describe('exports', () => {
     });
   });
 
+  it('MOUNT may have a port of its own: both ports take both programs, and both are closed', async () => {
+    const { kernel } = served;
+    const server = await NfsServer.listen(kernel, {
+      address: '127.0.0.1:0',
+      mountPort: 0,
+      exports: { '/': { tree: '/', squash: 'none' } },
+    });
+    const ports = [server.address, server.mountAddress].map((each) => (each.kind === 'tcp' ? each.port : 0));
+    expect(new Set(ports).size).toBe(2);
+    for (const port of ports) {
+      const client = new NfsClient(await RpcClient.connect(port));
+      expect((await client.attributes(await client.mount('/'))).mode & 0o170000).toBe(0o040000);
+      client.rpc.close();
+    }
+    await server.close();
+    for (const port of ports) await expect(RpcClient.connect(port)).rejects.toThrow(/ECONNREFUSED/);
+    const [port] = ports;
+    const same = await NfsServer.listen(kernel, { address: `127.0.0.1:${port}`, mountPort: port, exports: { '/': '/' } });
+    expect(same.mountAddress).toEqual(same.address);
+    await same.close();
+    await expect(
+      NfsServer.listen(kernel, { address: `127.0.0.1:${port}`, mountPort: served.port, exports: { '/': '/' } }),
+    ).rejects.toMatchObject({ code: 'EADDRINUSE' });
+    const again = await NfsServer.listen(kernel, { address: `127.0.0.1:${port}`, exports: { '/': '/' } }); // nothing of it was left
+    await again.close();
+    await expect(NfsServer.listen(kernel, { address: 'unix:/tmp/x', mountPort: 1, exports: { '/': '/' } })).rejects.toMatchObject({
+      code: 'EINVAL',
+    });
+  });
+
   it('read-only, squashed, for certain hosts: each holds for every call', async () => {
     await nfs.mkdir(root, 'd', 0o777);
     const { kernel } = served;
@@ -374,7 +404,7 @@ describe('exports', () => {
     const handle = await client.mount('/root');
     expect((await client.call(Nfs3.LOOKUP, (out) => out.opaque(handle).opaque(text('..')))).status).toBe(0);
     expect(await client.lookup(handle, '..')).toEqual(handle);
-    expect((await nfs.call(Nfs3.GETATTR, (out) => out.opaque(handle))).status).toBe(NfsStatus.STALE); // of an export of another server
+    expect((await nfs.call(Nfs3.GETATTR, (out) => out.opaque(handle))).status).toBe(NfsStatus.BADHANDLE); // of an export of another server
     client.rpc.close();
     await server.close();
   });

@@ -37,7 +37,8 @@ export interface TreesOptions {
   readonly writes?: readonly FileWord[];
 }
 
-interface Mounted {
+/** A tree at the root of its kernel. */
+export interface Mounted {
   readonly kernel: Kernel;
   readonly tree: FileTree;
   readonly stall: Promise<never>;
@@ -57,7 +58,7 @@ export async function withTrees<T>({ memory, reads = [], writes = [] }: TreesOpt
   let result: T | undefined;
   try {
     for (const { tree } of [...reads, ...writes])
-      if (tree !== null && !mounted.has(tree)) mounted.set(tree, await mount(tree, memory, !written.has(tree)));
+      if (tree !== null && !mounted.has(tree)) mounted.set(tree, await mountTree(tree, memory, !written.has(tree)));
     result = await Promise.race([work({ at, interrupts }), ...[...mounted.values()].map(({ stall }) => stall)]);
   } catch (error) {
     failures.push(error);
@@ -68,7 +69,8 @@ export async function withTrees<T>({ memory, reads = [], writes = [] }: TreesOpt
   return result as T;
 }
 
-async function mount(source: string, memory: number, readOnly: boolean): Promise<Mounted> {
+/** Boots a kernel of `memory` bytes and mounts a TREE. @throws KernelError for one that cannot be mounted. */
+export async function mountTree(source: string, memory: number, readOnly: boolean): Promise<Mounted> {
   const kernel = await Kernel.boot({ memory, plugins: PLUGINS, name: source, watchdog: { quietMs: STALL_QUIET_MS } });
   try {
     await mountOn(kernel, source, readOnly);
@@ -91,7 +93,7 @@ async function mountOn(kernel: Kernel, source: string, readOnly: boolean): Promi
 }
 
 /** Writes a tree out, also after a failure, and ends its kernel. @returns what went wrong. */
-async function takeDown({ kernel, tree, stall }: Mounted): Promise<unknown[]> {
+export async function takeDown({ kernel, tree, stall }: Mounted): Promise<unknown[]> {
   const failures: unknown[] = [];
   const isStalled = (): boolean => kernel.watchdog.nrStalls > 0;
   if (!isStalled()) {

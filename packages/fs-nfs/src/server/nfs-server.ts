@@ -24,7 +24,7 @@ import {
   type WriteoutEdge,
   type WriteoutNode,
 } from '@tidemark/core';
-import { findTransport, formatAddress, type Listener, parseAddress, type SocketAddress } from '@tidemark/net';
+import { findTransport, formatAddress, type Listener, parseAddress, type SocketAddress, tcpAddress, type Transport } from '@tidemark/net';
 import type { NfsService } from './call.js';
 import { ServerConnection, takeConnectionMemory } from './connection.js';
 import { ExportTable, type NfsExportOptions } from './export-table.js';
@@ -46,13 +46,15 @@ export interface NfsServerOptions {
   readonly exports: Readonly<Record<string, string | NfsExportOptions>>;
   /** Nothing may be changed on any export. Default false. */
   readonly readOnly?: boolean;
-  /** Connections at once; by default what the kernel's plan says. */
+  /** Port of a second place to listen at, for clients that look for MOUNT elsewhere than for NFS; both take both. Default: none. */
+  readonly mountPort?: number;
+  /** Connections at once, at each port; by default what the kernel's plan says. */
   readonly maxConnections?: number;
   /** A connection on which nothing comes for so long is closed, so that its place is free; its client connects again. Default 360,000. */
   readonly idleTimeoutMs?: number;
   /**
-   * 16 secret bytes that handles are sealed with; with the same ones they stay good over restarts. Default: bytes everybody knows, so that handles
-   * survive, but a client that forges them reaches every file of an exported filesystem (as its credentials allow).
+   * 16 secret bytes that handles are sealed with: with the same ones handles stay good over restarts, so keep them. Default: random ones of
+   * this server, whose handles end with it (BADHANDLE).
    */
   readonly handleKey?: Uint8Array;
   /** Told about every connection that was refused or ended badly. */
@@ -69,7 +71,8 @@ export class NfsServer {
   /** Its nodes of the writeout graph, the one for writes first. */
   #nodes: readonly WriteoutNode[] = [];
   #local: LocalServer | null = null;
-  #listener!: Listener;
+  /** The one for MOUNT, if there is one, behind the other. */
+  #listeners: readonly Listener[] = [];
   #unregister: () => void = () => {};
   #leave: () => void = () => {};
   #closed: Promise<void> | null = null;
@@ -93,7 +96,7 @@ export class NfsServer {
     this.#service = {
       vfs: kernel.vfs,
       exports,
-      handles: new HandleCodec(options.handleKey ?? new Uint8Array(KEY_BYTES)),
+      handles: new HandleCodec(options.handleKey ?? randomKey(kernel)),
       files: new OpenFiles(kernel.vfs.openFiles, sizes.openFiles, () => verifier.change()),
       verifier,
       sizes,
@@ -110,6 +113,8 @@ export class NfsServer {
     kernel.requireRunning('serve nfs');
     const address = parseAddress(options.address);
     const transport = findTransport(kernel.container, address);
+    if (options.mountPort !== undefined && address.kind !== 'tcp')
+      throw new KernelError('EINVAL', `nfs server: ${formatAddress(address)} has no ports, so none for MOUNT`);
     if (options.handleKey !== undefined && options.handleKey.length !== KEY_BYTES)
       throw new KernelError('EINVAL', `nfs server: a handle key has ${KEY_BYTES} bytes, not ${options.handleKey.length}`);
     if (options.idleTimeoutMs !== undefined && !(options.idleTimeoutMs >= 1))
@@ -126,13 +131,11 @@ export class NfsServer {
       const objects = memory.chargeStanding('nfs server, open files', objectFrames(sizes));
       undo.push(() => objects.free());
       const server = new NfsServer(kernel, options, exports, sizes, [kept, objects]);
-      server.#listener = await transport.listen(address, {
-        maxConnections: options.maxConnections ?? sizes.maxConnections,
-        memalloc: true,
-        accept: (peer, client) => server.#accept(peer, client),
-        onRefused: (error) => server.#report(error, formatAddress(address)),
-      });
-      undo.push(() => server.#listener.close());
+      for (const each of placesOf(address, options.mountPort)) {
+        const listener = await server.#listen(transport, each);
+        undo.push(() => listener.close());
+        server.#listeners = [...server.#listeners, listener];
+      }
       await server.#admit(transport.node ?? null);
       return server;
     } catch (error) {
@@ -141,10 +144,19 @@ export class NfsServer {
     }
   }
 
+  #listen(transport: Transport, address: SocketAddress): Promise<Listener> {
+    return transport.listen(address, {
+      maxConnections: this.#options.maxConnections ?? this.#service.sizes.maxConnections,
+      memalloc: true,
+      accept: (peer, client) => this.#accept(peer, client),
+      onRefused: (error) => this.#report(error, formatAddress(address)),
+    });
+  }
+
   /** Joins the writeout graph. Connections are accepted from then on. */
   async #admit(transport: WriteoutNode | null): Promise<void> {
     const { reserves, task, localConnections, clock, memory } = this.#kernel;
-    const address = formatAddress(this.#listener.address);
+    const address = formatAddress(this.address);
     const nrConnections = (): number => this.#connections.size;
     const write: WriteoutNode = {
       name: `nfs-server:${address}`,
@@ -164,7 +176,11 @@ export class NfsServer {
     await reserves.admit(task, { candidates: [{ node: write }, { node: commit }], edges });
     this.#nodes = [write, commit];
     this.#local = { node: write, pin: (_task, client) => Promise.reject(cannotPin(client)) };
-    this.#leave = localConnections.serve(address, this.#local);
+    const local = this.#local;
+    const leaving = this.#listeners.map((listener) => localConnections.serve(formatAddress(listener.address), local));
+    this.#leave = () => {
+      for (const leave of leaving) leave();
+    };
     this.#unregister = this.#kernel.onShutdown(`nfs server ${address}`, (deadlineMs) =>
       this.close({ timeoutMs: Math.max(deadlineMs - clock.nowMs(), 0) }),
     );
@@ -193,7 +209,12 @@ export class NfsServer {
 
   /** Where it listens: the port is the real one. */
   get address(): SocketAddress {
-    return this.#listener.address;
+    return this.#listeners[0].address;
+  }
+
+  /** Where clients find MOUNT: `address`, unless it has a port of its own. */
+  get mountAddress(): SocketAddress {
+    return (this.#listeners[1] ?? this.#listeners[0]).address;
   }
 
   /** Connections now. */
@@ -247,7 +268,7 @@ export class NfsServer {
       for (const connection of [...this.#connections])
         connection.destroy(new KernelError('ESHUTDOWN', 'the server closed before the connection was drained'));
     });
-    const closed = this.#listener.close();
+    const closed = Promise.all(this.#listeners.map((listener) => listener.close()));
     for (const connection of [...this.#connections]) connection.drain();
     await closed;
     this.#leave();
@@ -261,6 +282,18 @@ export class NfsServer {
     for (const memory of this.#standing) memory.free();
     if (nrFailed > 0) throw new KernelError('EIO', `nfs server: what clients wrote to ${nrFailed} files could not be made stable`);
   }
+}
+
+/** Where to listen: at `address`, and at the port for MOUNT if that is another. */
+function placesOf(address: SocketAddress, mountPort: number | undefined): SocketAddress[] {
+  if (address.kind !== 'tcp' || mountPort === undefined || (mountPort === address.port && mountPort !== 0)) return [address];
+  return [address, tcpAddress(address.host, mountPort)];
+}
+
+function randomKey({ random }: Kernel): Uint8Array {
+  const key = new Uint8Array(KEY_BYTES);
+  random.fill(key);
+  return key;
 }
 
 function cannotPin({ name }: LocalClient): KernelError {
