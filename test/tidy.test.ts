@@ -148,13 +148,14 @@ describe('the repository', () => {
   it('opens every module with a comment, and ends it in time', () => expect(all.flatMap(shapeComplaints)).toEqual([]));
   it('has no cycle of imports', () => expect([...sources.values()].flatMap((files) => cycleComplaints(files))).toEqual([]));
   it('holds no module that nothing reaches', () => {
-    const entries = ['index.ts', 'host/index.ts', 'main.ts'];
-    const complaints = [...sources].flatMap(([name, files]) =>
-      unreachableComplaints(
+    const complaints = [...sources].flatMap(([name, files]) => {
+      const { exports = {} }: Manifest = JSON.parse(read(`packages/${name}/package.json`));
+      const entries = ['./src/main.ts', ...Object.values(exports).map((conditions) => conditions['@tidemark/source'])];
+      return unreachableComplaints(
         files,
-        entries.map((entry) => `packages/${name}/src/${entry}`),
-      ),
-    );
+        entries.map((entry) => path.posix.join('packages', name, entry)),
+      );
+    });
     expect(complaints).toEqual([]);
   });
   it('leaves nothing over', () => {

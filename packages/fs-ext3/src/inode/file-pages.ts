@@ -113,13 +113,16 @@ export class FilePages implements AddressSpaceOperations {
       spare = made;
     }
     const work = (handle: Handle): Steps<0 | NegErrno> => this.#inTurn(handle, change, spare as PageMapping);
-    let status = yield* journal.do(task, credits.page, work);
-    if (status === -Errno.ENOSPC && journal.hasUndo) {
-      status = yield* journal.commit(task); // what was freed of late is free then
-      if (status === 0) status = yield* journal.do(task, credits.page, work);
+    try {
+      let status = yield* journal.do(task, credits.page, work);
+      if (status === -Errno.ENOSPC && journal.hasUndo) {
+        status = yield* journal.commit(task); // what was freed of late is free then
+        if (status === 0) status = yield* journal.do(task, credits.page, work);
+      }
+      return status;
+    } finally {
+      if (spare !== null && node.mappings.get(change.index) !== spare) mappings.free(spare);
     }
-    if (spare !== null && node.mappings.get(change.index) !== spare) mappings.free(spare);
-    return status;
   }
 
   *#inTurn(handle: Handle, change: PageChange, spare: PageMapping): Steps<0 | NegErrno> {
