@@ -22,4 +22,7 @@ export { XdrWriter } from './xdr/xdr-writer.js';
 export { LAST_FRAGMENT } from './rpc/record-stream.js';
 export type { NfsExportOptions } from './server/export-table.js';
 export { NfsServer, type NfsServerOptions } from './server/nfs-server.js';
+export { nfs } from './client/plugin.js';
+export { describeNfsClient, nfsClientFootprints, type NfsClientFootprints, type NfsClientSizes, nfsClientSizes } from './client/sizes.js';
+export { NFS_OPTION_NAMES, type NfsMountOptions, type NfsTarget, parseNfsUrl } from './client/url.js';
 export { describeNfsServer, nfsServerFootprint, type NfsServerSizes, nfsServerSizes } from './server/sizes.js';

@@ -116,6 +116,16 @@ export interface SuperblockOps {
   readInode(task: TaskContext, inode: Inode, hint: unknown): MaybePromise<0 | NegErrno>;
   /** Brings the attributes of a cached inode up to date: for filesystems that others change. `hint` as above. Absent: they are true. */
   refresh?(task: TaskContext, inode: Inode, hint: unknown): MaybePromise<0 | NegErrno>;
+  /**
+   * A file is about to be opened: in place of `refresh`, and with the filesystem's own say in who may. Whoever it answers 0 to is told of the end
+   * by `close`.
+   * @param wanted bits of `Access`. @param isNew the opener has just made it.
+   */
+  open?(task: TaskContext, inode: Inode, wanted: number, isNew: boolean): MaybePromise<0 | NegErrno>;
+  /** An opener is gone. Not called for those that are there when the filesystem is taken off by force. */
+  close?(inode: Inode): void;
+  /** True if what an opener wrote is written out before it is gone, as far as it can wait: for filesystems that others look at then. */
+  readonly flushesOnClose?: boolean;
   /** The inode leaves memory. `priv` is the plugin's to let go of. */
   forget?(inode: Inode): void;
   /** Nobody has the inode and it has no name (nlink 0): frees what it holds. In a task of the filesystem; nobody waits for it. */

@@ -3,7 +3,9 @@ import type { ErrorCursor } from '../cache/error-sequence.js';
 import { ReadaheadWindow } from '../cache/readahead-window.js';
 import type { NegErrno } from '../base/errno.js';
 import type { Inode } from './inode.js';
+import type { TaskContext } from '../task/task-context.js';
 import { OpenFlag } from './mode.js';
+import { type Steps, settle } from './steps.js';
 
 export class OpenFile {
   /** Where reads and writes without an offset go on, in bytes. */
@@ -13,6 +15,7 @@ export class OpenFile {
   /** What it has been told of failures to write the file back; null as long as the file has no pages in memory. */
   errors: ErrorCursor | null;
   #isOpen = true;
+  #isTold = false;
 
   readonly #open: Set<OpenFile>;
 
@@ -49,6 +52,14 @@ export class OpenFile {
     return (this.flags & (OpenFlag.DATA_SYNC | OpenFlag.SYNC)) !== 0;
   }
 
+  /** Has the filesystem agree to it. @param wanted bits of `Access`. @returns 0, or why it may not be opened. */
+  *agree(task: TaskContext, wanted: number, isNew: boolean): Steps<0 | NegErrno> {
+    const { inode } = this;
+    const status = yield* settle(inode.superblock.ops.open(task, inode, wanted, isNew));
+    this.#isTold = status === 0;
+    return status;
+  }
+
   /** 0, or the latest failure to write the file back that this opener has not heard of. */
   takeError(): 0 | NegErrno {
     return this.errors?.check() ?? 0;
@@ -60,6 +71,7 @@ export class OpenFile {
     this.#isOpen = false;
     this.#open.delete(this);
     this.inode.fileLocks?.unlock(this, { from: 0, to: Infinity });
+    if (this.#isTold && !this.inode.superblock.isGone) this.inode.superblock.ops.close(this.inode);
     this.inode.superblock.put(this.inode);
   }
 }

@@ -17,6 +17,8 @@ const holeAtEnd = (_task: TaskContext, inode: Inode, offset: number): number => 
 export class Operations {
   readonly readInode: SuperblockOps['readInode'];
   readonly refresh: NonNullable<SuperblockOps['refresh']>;
+  readonly open: NonNullable<SuperblockOps['open']>;
+  readonly close: NonNullable<SuperblockOps['close']>;
   readonly forget: NonNullable<SuperblockOps['forget']>;
   readonly deleteInode: SuperblockOps['deleteInode'];
   readonly lookup: SuperblockOps['lookup'];
@@ -43,6 +45,9 @@ export class Operations {
   constructor(ops: SuperblockOps) {
     this.readInode = guarded(ops, ops.readInode);
     this.refresh = guarded(ops, ops.refresh ?? nothing);
+    const { refresh } = this;
+    this.open = ops.open === undefined ? (task, inode, _wanted, isNew) => (isNew ? 0 : refresh(task, inode, null)) : guarded(ops, ops.open);
+    this.close = ops.close?.bind(ops) ?? nothing;
     this.forget = ops.forget?.bind(ops) ?? nothing;
     this.deleteInode = guarded(ops, ops.deleteInode);
     this.lookup = guarded(ops, ops.lookup);

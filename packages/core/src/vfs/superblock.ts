@@ -45,6 +45,8 @@ export class Superblock {
   readonly updatesAtOnce: boolean;
   /** True if others change it too: attributes and entries are refreshed before they are believed. */
   readonly isShared: boolean;
+  /** True if what was written is written out before a file is closed. */
+  readonly flushesOnClose: boolean;
   /** The node its pages are written through, or null. */
   readonly node: WriteoutNode | null;
   readonly inodes = new Map<number, Inode>();
@@ -77,6 +79,7 @@ export class Superblock {
     this.maxLinks = ops.maxLinks;
     this.updatesAtOnce = ops.updatesAtOnce;
     this.isShared = ops.refresh !== undefined;
+    this.flushesOnClose = ops.flushesOnClose === true;
     this.node = ops.writeout?.nodes[0] ?? null;
     this.ops = new Operations(ops);
     this.#cache = cache;

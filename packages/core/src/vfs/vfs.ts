@@ -265,15 +265,36 @@ export class Vfs {
           : yield* this.directories.makeIn(who, parent, { mode: FileType.REGULAR | mode });
       if (made === -Errno.EEXIST && (flags & OpenFlag.EXCLUSIVE) === 0) continue; // somebody else made it
       dir.superblock.put(dir);
-      return typeof made === 'number' ? made : new OpenFile(made, flags, this.openFiles);
+      return typeof made === 'number' ? made : yield* this.#agreed(who.task, new OpenFile(made, flags, this.openFiles), true);
     }
+  }
+
+  /** An open file that its filesystem agrees to. */
+  *#agreed(task: TaskContext, file: OpenFile, isNew: boolean): Steps<OpenFile | NegErrno> {
+    const status = yield* file.agree(task, wantedBy(file), isNew);
+    if (status === 0) return file;
+    file.release();
+    return status;
+  }
+
+  /**
+   * Closes a file, whatever happens. Where others look at it then, what was written is written out first, if the caller may wait.
+   * @returns 0, or the latest failure to write it back that its opener has not heard of.
+   */
+  *close(who: Caller, file: OpenFile): Steps<0 | NegErrno> {
+    const { superblock, pages } = file.inode;
+    const flushes = superblock.flushesOnClose && file.isOpen && file.mayWrite && who.mayWait && !superblock.isGone;
+    const flushed = flushes && pages !== null ? yield* this.data.sync(who.task, file, true) : 0;
+    const failed = flushed || file.takeError();
+    file.release();
+    return failed;
   }
 
   /** Opens an inode whose reference the caller hands over. */
   *openInode(who: Caller, inode: Inode, flags: number): Steps<OpenFile | NegErrno> {
     const file = new OpenFile(inode, flags, this.openFiles);
     let status = this.openFiles.size > OPEN_FILES_MAX ? -Errno.ENFILE : mayOpen(who, file);
-    if (status === 0) status = yield* this.refresh(who.task, inode);
+    if (status === 0) status = yield* file.agree(who.task, wantedBy(file), false);
     if (status === 0 && (flags & OpenFlag.TRUNCATE) !== 0 && inode.isRegular) status = yield* this.attributes.changeSize(who, inode, 0);
     if (status === 0) return file;
     file.release();
@@ -336,12 +357,18 @@ function pathOf(who: Caller, dir: Inode): string | NegErrno {
   return `/${names.reverse().join('/')}`;
 }
 
+/** What a file is opened for, as bits of `Access`. */
+function wantedBy({ flags, mayRead, mayWrite }: OpenFile): number {
+  return (mayRead ? Access.READ : 0) | (mayWrite || (flags & OpenFlag.TRUNCATE) !== 0 ? Access.WRITE : 0);
+}
+
 /** May an inode be opened like this? */
-function mayOpen(who: Caller, { inode, flags, mayRead, mayWrite }: OpenFile): 0 | NegErrno {
+function mayOpen(who: Caller, file: OpenFile): 0 | NegErrno {
+  const { inode, flags, mayWrite } = file;
   if (inode.isSymlink) return -Errno.ELOOP;
   if (inode.isDirectory && (mayWrite || (flags & OpenFlag.CREATE) !== 0)) return -Errno.EISDIR;
   if (!inode.isDirectory && (flags & OpenFlag.DIRECTORY) !== 0) return -Errno.ENOTDIR;
-  const wanted = (mayRead ? Access.READ : 0) | (mayWrite || (flags & OpenFlag.TRUNCATE) !== 0 ? Access.WRITE : 0);
+  const wanted = wantedBy(file);
   const status = permission(who.credentials, inode, wanted);
   if (status !== 0) return status;
   if (!inode.isDirectory && !inode.isRegular) return -Errno.ENXIO; // device nodes, FIFOs and sockets lead nowhere here

@@ -68,6 +68,21 @@ export function putFailure(
   if (body === 'two-wccs' || body === 'attributes-wcc') putWcc(out, second ?? NO_WCC);
 }
 
+/** What a failure says of the files it is about. */
+export interface Failure {
+  readonly first: WeakCacheData;
+  readonly second: WeakCacheData;
+}
+
+/** Reads the body of a failure, behind its status. */
+export function getFailure(input: XdrReader, procedure: number): Failure {
+  const body = FAILURES[procedure] ?? 'nothing';
+  if (body === 'nothing') return { first: NO_WCC, second: NO_WCC };
+  const isAttributes = body === 'attributes' || body === 'attributes-wcc';
+  const first = isAttributes ? { before: null, after: getOptionalAttributes(input) } : getWcc(input);
+  return { first, second: body === 'two-wccs' || body === 'attributes-wcc' ? getWcc(input) : NO_WCC };
+}
+
 /** LOOKUP. */
 export interface LookupResult {
   readonly handle: Uint8Array;

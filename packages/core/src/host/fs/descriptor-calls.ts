@@ -110,11 +110,10 @@ export class DescriptorCalls {
     return this.descriptors.add(file, at);
   }
 
-  // biome-ignore lint/correctness/useYield: one form for all calls
-  *close(_who: Caller, fd: unknown): Steps<void> {
+  *close(who: Caller, fd: unknown): Steps<void> {
     const file = this.descriptors.get(fd, 'close');
     this.descriptors.delete(fd as number);
-    this.files.close(file);
+    yield* this.files.close(who, file);
   }
 
   *read(who: Caller, fd: unknown, ...args: unknown[]): Steps<number> {

@@ -105,11 +105,9 @@ export class FileCalls {
   }
 
   /** Closes it, and tells what `sync` would have told of failures to write back; a second time is EBADF. */
-  close(file: OpenFile): void {
+  *close(who: Caller, file: OpenFile): Steps<void> {
     this.#requireOpen(file, 'close');
-    const failed = file.takeError();
-    file.release();
-    check(failed, 'close');
+    check(yield* this.vfs.close(who, file), 'close');
   }
 
   #requireOpen(file: OpenFile, syscall: string): void {
@@ -150,13 +148,15 @@ export class FileCalls {
   /** Opens, does, closes, whatever happens. */
   *with<T>(who: Caller, path: string, flags: number, mode: number, work: (file: OpenFile) => Steps<T>): Steps<T> {
     const file = yield* this.open(who, path, flags, mode);
+    let result: T;
     try {
-      const result = yield* work(file);
-      check(file.takeError(), 'close');
-      return result;
-    } finally {
+      result = yield* work(file);
+    } catch (error) {
       file.release();
+      throw error;
     }
+    check(yield* this.vfs.close(who, file), 'close');
+    return result;
   }
 
   /**
@@ -171,7 +171,8 @@ export class FileCalls {
       const target = must(yield* this.vfs.open(who, to, flags, source.inode.mode & 0o777), 'copyfile', from, to);
       try {
         if (target.inode === source.inode) return;
-        const status = yield* this.#copyContents(who, source, target);
+        let status = yield* this.#copyContents(who, source, target);
+        if (status >= 0) status = yield* this.vfs.close(who, target);
         if (status >= 0) return;
         yield* this.vfs.directories.remove(who, to, false);
         throw new FsError(status, 'copyfile', from, to);

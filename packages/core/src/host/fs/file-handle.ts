@@ -127,7 +127,7 @@ export class FileHandle extends EventEmitter {
     this.#fd = -1;
     this.#parts.undescribe(fd);
     try {
-      this.#files.close(this[OPEN_FILE]);
+      await soon(this.#files.close(this.#parts.callers.waiting, this[OPEN_FILE]));
     } finally {
       this.emit('close');
     }
