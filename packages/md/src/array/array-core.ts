@@ -51,6 +51,10 @@ export class ArrayCore implements BitmapUser {
   readonly #flushTurn: Semaphore;
   #nrWrites = 0;
   #idleTimer: TimerHandle | null = null;
+  /** When the last write ended. */
+  #idleSinceMs = 0;
+  /** A write has begun since the array last tried to become clean. */
+  #hasWritten = false;
   #isStopping = false;
   /** A flush of the array's own was told that writes are lost; its user is not, yet. */
   #hasUntoldLoss = false;
@@ -148,16 +152,24 @@ export class ArrayCore implements BitmapUser {
   /** A write starts. */
   writeBegins(): void {
     this.#nrWrites++;
-    if (this.#idleTimer !== null) this.#disarm();
+    this.#hasWritten = true;
   }
 
   /** It has ended. */
   writeEnds(): void {
     if (--this.#nrWrites > 0 || this.#isStopping || !this.state.isActive) return;
-    this.#disarm();
-    this.#idleTimer = this.clock.setTimer(SAFE_MODE_MS, () => {
+    this.#idleSinceMs = this.clock.nowMs();
+    if (this.#idleTimer === null) this.#waitIdle(SAFE_MODE_MS);
+  }
+
+  /** One timer at a time, which looks again if there were writes meanwhile: setting one for each write would cost more than the write. */
+  #waitIdle(delayMs: number): void {
+    this.#idleTimer = this.clock.setTimer(delayMs, () => {
       this.#idleTimer = null;
-      void this.#goClean();
+      if (this.#nrWrites > 0) return; // the last of them sets it anew
+      const leftMs = this.#idleSinceMs + SAFE_MODE_MS - this.clock.nowMs();
+      if (leftMs > 0) this.#waitIdle(leftMs);
+      else void this.#goClean();
     });
   }
 
@@ -167,7 +179,9 @@ export class ArrayCore implements BitmapUser {
   }
 
   async #goClean(): Promise<void> {
-    if (!(await this.flushMembers()) || this.#nrWrites > 0 || this.#isStopping) return;
+    this.#hasWritten = false;
+    if (!(await this.flushMembers()) || this.#isStopping) return;
+    if (this.#hasWritten) return; // even one that has ended meanwhile: the flush did not wait for it
     this.state.isActive = false;
     this.superblocks.want();
   }
