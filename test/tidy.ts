@@ -15,6 +15,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   'fs-ext3': ['@tidemark/core'],
   'fs-nfs': ['@tidemark/core', '@tidemark/core/host', '@tidemark/net', '@tidemark/net/host'],
   md: ['@tidemark/core'],
+  fuse: ['@tidemark/core', '@tidemark/core/host'],
   net: ['@tidemark/core', '@tidemark/core/host'],
   nbd: ['@tidemark/core', '@tidemark/core/host', '@tidemark/net', '@tidemark/net/host'],
   testkit: ['@tidemark/core', '@tidemark/net'],

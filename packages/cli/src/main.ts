@@ -28,6 +28,7 @@ Examples:
   tidemark mkfs ext3 disk.img --size 64MiB
   tidemark cp -r ./notes ext3:disk.img::/notes
   tidemark md create a.img b.img --size 64MiB --bitmap internal
+  tidemark mount ext3:disk.img /mnt
 
 Devices: mem:SIZE, file:PATH or a bare PATH, nbd://HOST:PORT/EXPORT, nbd+unix:///EXPORT?socket=PATH, md:DEVICE,DEVICE….
 Trees: ext3:DEVICE, memfs:SIZE. Files: TREE::/path; for cp also paths of the host.
@@ -79,6 +80,8 @@ async function createProgram(verb: string | undefined): Promise<Command> {
   }
   const arrays = program.command('md').description(MD);
   if (verb === 'md') (await import('./md/md-command.js')).mdCommand(arrays);
+  const mount = program.command('mount').description('Mount a tree on a directory of Linux, through /dev/fuse');
+  if (verb === 'mount') (await import('./mount-command.js')).mountCommand(mount);
   const lab = program.command('lab').description(LAB);
   if (verb === 'lab') (await import('./lab-command.js')).labCommand(lab);
   return program;

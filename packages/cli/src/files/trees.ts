@@ -73,7 +73,7 @@ export async function withTrees<T>({ memory, reads = [], writes = [] }: TreesOpt
 export async function mountTree(source: string, memory: number, readOnly: boolean): Promise<Mounted> {
   const kernel = await Kernel.boot({ memory, plugins: PLUGINS, name: source, watchdog: { quietMs: STALL_QUIET_MS } });
   try {
-    await mountOn(kernel, source, readOnly);
+    await mountReplaying(kernel, source, readOnly);
   } catch (error) {
     await kernel.shutdown();
     throw error;
@@ -81,8 +81,8 @@ export async function mountTree(source: string, memory: number, readOnly: boolea
   return { kernel, tree: new FileTree(source, kernel.fs.promises), stall: stallOf(kernel) };
 }
 
-/** A journal that must be replayed before anything can be read is replayed. */
-async function mountOn(kernel: Kernel, source: string, readOnly: boolean): Promise<void> {
+/** Mounts a tree as the root; a journal that must be replayed before anything can be read is replayed. */
+export async function mountReplaying(kernel: Kernel, source: string, readOnly: boolean): Promise<void> {
   try {
     await kernel.mount(source, '/', { readOnly });
   } catch (error) {

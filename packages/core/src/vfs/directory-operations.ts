@@ -24,6 +24,8 @@ export interface NewFile {
   readonly mode: number;
   readonly linkTarget?: string;
   readonly rdev?: number;
+  /** Whose it will be, if not the caller's: for a server whose client has checked what its users may do. */
+  readonly owner?: { readonly uid: number; readonly gid: number };
 }
 
 /** 0 if the caller may change anything in a superblock now; `-EROFS`, `-EAGAIN` for one that may not wait where it would have to. */
@@ -107,16 +109,16 @@ export class DirectoryOperations {
     return mayUpdate(who, dir.superblock) || permission(who.credentials, dir, Access.WRITE | Access.EXECUTE);
   }
 
-  #fill(who: Caller, dir: Inode, inode: Inode, { mode, linkTarget, rdev }: NewFile): void {
+  #fill(who: Caller, dir: Inode, inode: Inode, { mode, linkTarget, rdev, owner }: NewFile): void {
     const type = mode & FileType.MASK;
     const inherits = (dir.mode & S_ISGID) !== 0;
-    const { uid, gid } = who.credentials;
+    const { uid, gid } = owner ?? who.credentials;
     inode.uid = uid;
     inode.gid = inherits ? dir.gid : gid;
     const kept = type === FileType.DIRECTORY ? PERMISSION_BITS & ~(S_ISUID | S_ISGID) : PERMISSION_BITS;
     inode.mode = type | (type === FileType.SYMLINK ? 0o777 : mode & kept & ~who.umask);
     if (inherits && type === FileType.DIRECTORY) inode.mode |= S_ISGID;
-    else if ((inode.mode & (S_ISGID | 0o010)) === (S_ISGID | 0o010) && uid !== 0 && !inGroup(who.credentials, inode.gid))
+    else if ((inode.mode & (S_ISGID | 0o010)) === (S_ISGID | 0o010) && who.credentials.uid !== 0 && !inGroup(who.credentials, inode.gid))
       inode.mode &= ~S_ISGID;
     inode.rdev = rdev ?? 0;
     inode.linkTarget = linkTarget ?? null;
