@@ -9,7 +9,6 @@
  */
 import {
   type AddressSpace,
-  type BlockDevice,
   type Cell,
   CellTag,
   type Clock,
@@ -34,13 +33,16 @@ import type { SwapHeader } from './header.js';
 import { FAILED_RETRY_MS } from './params.js';
 import { pageChecksum } from './page-checksum.js';
 import { SlotMap } from './slot-map.js';
+import type { SwapBacking } from './swap-backing.js';
 
 /** What an area is made of. */
 export interface SwapAreaParts {
   readonly memory: Memory;
   readonly clock: Clock;
   readonly number: number;
-  readonly device: BlockDevice;
+  /** What `swapOff` knows it by. */
+  readonly name: string;
+  readonly backing: SwapBacking;
   readonly pinned: PinnedFile;
   readonly header: SwapHeader;
   readonly priority: number;
@@ -53,7 +55,7 @@ export class SwapArea implements AddressSpace {
   readonly isAnonymous = true;
   readonly name: string;
   readonly number: number;
-  readonly device: BlockDevice;
+  readonly backing: SwapBacking;
   readonly pinned: PinnedFile;
   readonly header: SwapHeader;
   readonly priority: number;
@@ -100,10 +102,10 @@ export class SwapArea implements AddressSpace {
 
   /** @throws KernelError ENOMEM if the tables do not fit; then nothing was taken. */
   constructor(parts: SwapAreaParts) {
-    const { memory, device, header } = parts;
-    this.name = device.name;
+    const { memory, header } = parts;
+    this.name = parts.name;
     this.number = parts.number;
-    this.device = device;
+    this.backing = parts.backing;
     this.pinned = parts.pinned;
     this.header = header;
     this.priority = parts.priority;
@@ -211,7 +213,7 @@ export class SwapArea implements AddressSpace {
   waitForRead(task: TaskContext, slot: number): Promise<number> {
     let queue = this.#readers.get(slot);
     if (queue === undefined) {
-      queue = new WaitQueue({ kind: 'page', name: `slot ${slot} of ${this.name}, being read`, heldBy: () => [this.device] });
+      queue = new WaitQueue({ kind: 'page', name: `slot ${slot} of ${this.name}, being read`, heldBy: () => this.backing.worksFor() });
       this.#readers.set(slot, queue);
     }
     return queue.wait(task);

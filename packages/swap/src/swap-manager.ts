@@ -19,7 +19,7 @@ import {
   type NegErrno,
   type NodeFootprint,
   PG,
-  type PinnedFile,
+  type OpenFile,
   type Pfn,
   Semaphore,
   standingFrames,
@@ -36,9 +36,9 @@ import type { AnonymousSpace } from './anonymous-space.js';
 
 import { swapAreaFootprint, writeRunFrames } from './footprint.js';
 import { formatSwap, readSwapHeader } from './format.js';
-import type { SwapHeader } from './header.js';
 import { TURN_PAGES } from './params.js';
-import { SwapArea } from './swap-area.js';
+import { SwapArea, type SwapAreaParts } from './swap-area.js';
+import { type SwapBacking, swapBackingOf } from './swap-backing.js';
 import { SwapReader } from './swap-reader.js';
 import { SwapWriter } from './swap-writer.js';
 
@@ -53,6 +53,9 @@ interface ActiveArea {
   readonly charge: StandingCharge;
   readonly node: WriteoutNode;
 }
+
+/** What an area is made of, before it is admitted. */
+type AreaToBe = Pick<SwapAreaParts, 'number' | 'name' | 'backing' | 'pinned' | 'header'>;
 
 export class SwapManager implements SwapSubsystem {
   readonly #kernel: Kernel;
@@ -218,19 +221,20 @@ export class SwapManager implements SwapSubsystem {
     this.#spaces.delete(space);
   }
 
-  async swapOn(device: BlockDevice, options: SwapOnOptions): Promise<SwapAreaInfo> {
-    this.#kernel.requireOwn(device, 'swap on');
+  async swapOn(object: BlockDevice | OpenFile, options: SwapOnOptions, name: string): Promise<SwapAreaInfo> {
+    const backing = swapBackingOf(this.#kernel, object);
+    backing.require('swap on');
     this.#hookShutdown();
     const turn = await this.#swapOnTurn.acquire(this.#kernel.task); // one at a time: the number of an area is taken at the end
-    if (turn !== 0) throw errorFrom(turn, `swap on ${device.name}`);
+    if (turn !== 0) throw errorFrom(turn, `swap on ${name}`);
     try {
-      return await this.#swapOnNow(device, options);
+      return await this.#swapOnNow(backing, options, name);
     } finally {
       this.#swapOnTurn.release();
     }
   }
 
-  async #swapOnNow(device: BlockDevice, options: SwapOnOptions): Promise<SwapAreaInfo> {
+  async #swapOnNow(backing: SwapBacking, options: SwapOnOptions, name: string): Promise<SwapAreaInfo> {
     const kernel = this.#kernel;
     const priority = options.priority ?? 0;
     if (!Number.isInteger(priority) || Math.abs(priority) > PRIORITY_MAX) {
@@ -241,50 +245,43 @@ export class SwapManager implements SwapSubsystem {
     }
     const free = this.#areas.indexOf(null);
     const number = free >= 0 ? free : this.#areas.length;
-    if (number >= MAX_AREAS) throw new KernelError('EBUSY', `there are ${MAX_AREAS} swap areas already; ${device.name} is one too many`);
-    if (device.holder !== null) throw new KernelError('EBUSY', `${device.name} is in use by ${device.holder}, so it cannot be a swap area`);
-    if (options.format) await formatSwap(kernel, device, { label: options.label, force: true });
-    const header = await readSwapHeader(kernel, device);
-    const deviceNode = await kernel.writeoutNodeOf(device);
+    if (number >= MAX_AREAS) throw new KernelError('EBUSY', `there are ${MAX_AREAS} swap areas already; ${name} is one too many`);
+    const { object, holder } = backing;
+    if (holder !== null) throw new KernelError('EBUSY', `${name} is in use by ${holder}, so it cannot be a swap area`);
+    const below = await backing.node();
+    if (options.format) await formatSwap(kernel, object, { label: options.label, force: true });
+    const header = await readSwapHeader(kernel, object);
     const lastPage = Math.min(header.lastPage, MAX_SLOTS - 1);
     const footprint = (pinFrames: number) => swapAreaFootprint(kernel.memory.nrFrames, lastPage + 1, options.checksum ?? false, pinFrames);
-    const node: WriteoutNode & { footprint: NodeFootprint } = { name: `swap:${device.name}`, kind: 'swap-area', footprint: footprint(0) };
+    const node: WriteoutNode & { footprint: NodeFootprint } = { name: `swap:${name}`, kind: 'swap-area', footprint: footprint(0) };
     let active: ActiveArea | null = null;
     const prepare = async (): Promise<() => Promise<void>> => {
       await kernel.memory.requireRoom(kernel.task, node.name, standingFrames(node.footprint));
       const { nrUnits } = node.footprint;
-      const pinned = await kernel.swapHooksOf(device, device.name).swapActivate(kernel.task, device, { user: 'swap', nrUnits });
-      const made = await this.#build(number, device, pinned, { ...header, lastPage }, options, node);
+      const pinned = await kernel.swapHooksOf(object, name).swapActivate(kernel.task, object, { user: 'swap', nrUnits });
+      const made = await this.#build({ number, name, backing, pinned, header: { ...header, lastPage } }, options, node);
       active = made;
       node.footprint = footprint(pinned.standingFrames);
       return () => this.#dispose(made);
     };
-    await kernel.reserves.admit(kernel.task, { candidates: [{ node, prepare }], edges: [[node, deviceNode]] });
+    await kernel.reserves.admit(kernel.task, { candidates: [{ node, prepare }], edges: [[node, below]] });
     return this.#start(active as unknown as ActiveArea);
   }
 
   /** Makes an area's tables, its reader and its writer. If they do not fit, the pin is undone. */
-  async #build(
-    number: number,
-    device: BlockDevice,
-    pinned: PinnedFile,
-    header: SwapHeader,
-    options: SwapOnOptions,
-    node: WriteoutNode,
-  ): Promise<ActiveArea> {
+  async #build(what: AreaToBe, options: SwapOnOptions, node: WriteoutNode): Promise<ActiveArea> {
     const kernel = this.#kernel;
     const { memory, reclaim, trace } = kernel;
+    const { header, pinned } = what;
     let charge: StandingCharge | null = null;
     let area: SwapArea | null = null;
     try {
       await memory.requireRoom(kernel.task, node.name, standingFrames(node.footprint)); // beside what the pin took
-      charge = memory.chargeStanding(`requests of swap area ${device.name}`, writeRunFrames(memory.nrFrames));
+      charge = memory.chargeStanding(`requests of swap area ${what.name}`, writeRunFrames(memory.nrFrames));
       area = new SwapArea({
+        ...what,
         memory,
         clock: kernel.clock,
-        number,
-        device,
-        pinned,
         header: { ...header, badPages: header.badPages.filter((page) => page <= header.lastPage) },
         priority: options.priority ?? 0,
         trusted: options.trusted ?? pinned.trusted,
@@ -422,7 +419,7 @@ export class SwapManager implements SwapSubsystem {
     for (const active of [...this.#turns]) {
       active.area.isClosing = true;
       if ((await this.#idle(active)) !== 0) {
-        await active.area.device.abort();
+        await active.area.pinned.cutOff?.();
         const unhurried = this.#kernel.task.withSignal(null);
         await active.writer.idle(unhurried);
         await active.reader.idle(unhurried);

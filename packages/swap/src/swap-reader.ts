@@ -44,8 +44,8 @@ export class SwapReader {
     this.#area = area;
     this.#memory = memory;
     this.#reclaim = reclaim;
-    this.#idle = new WaitQueue({ kind: 'read', name: `swap-in from ${area.name}`, heldBy: () => [area.device] });
-    const transferPages = Math.max(1, Math.floor(area.device.maxTransferBytes / 4096));
+    this.#idle = new WaitQueue({ kind: 'read', name: `swap-in from ${area.name}`, heldBy: () => area.backing.worksFor() });
+    const { transferPages } = area.backing;
     this.#windowMax = Math.min(READAHEAD_MAX_PAGES, 2 ** Math.floor(Math.log2(transferPages)));
     this.#window = Math.min(this.#window, this.#windowMax);
   }

@@ -98,7 +98,7 @@ export class SwapWriter {
     this.#pending = new PageList(this.#unitsMax);
     this.#flushing = new PageList(this.#unitsMax);
     for (let i = nrWriteRuns(parts.memory.nrFrames); i > 0; i--) this.#spareRuns.push(new WriteRun());
-    this.#idle = new WaitQueue({ kind: 'writeback', name: `swap-out to ${area.name}`, heldBy: () => [area.device] });
+    this.#idle = new WaitQueue({ kind: 'writeback', name: `swap-out to ${area.name}`, heldBy: () => area.backing.worksFor() });
   }
 
   /** The area's node is admitted: from here on pages may be added. */

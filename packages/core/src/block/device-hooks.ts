@@ -45,6 +45,10 @@ class PinnedDevice implements PinnedFile {
     return this.io.flush(task);
   }
 
+  cutOff(): Promise<void> {
+    return this.io.device.abort();
+  }
+
   async release(): Promise<void> {
     this.io.release();
     await this.undo();

@@ -39,6 +39,22 @@ export interface PinnedFile {
   flush(task: TaskContext): MaybePromise<0 | NegErrno>;
   /** Hint that pages need not be kept. Never waits. */
   discard?(index: number, count: number): void;
+  /**
+   * Reads (`isWrite` false) or writes bytes from `offsetBytes` on: `nrPieces` pieces of arena memory, one behind the other, by address and length, each
+   * a multiple of `granularityBytes` long. The arrays stay as they are until it ends. As `swapOut`. Absent: whole pages only.
+   */
+  transfer?(
+    task: TaskContext,
+    isWrite: boolean,
+    offsetBytes: number,
+    addresses: Float64Array,
+    lengths: Uint32Array,
+    nrPieces: number,
+  ): MaybePromise<0 | NegErrno>;
+  /** Smallest piece of `transfer`, and what its offset is a multiple of. Absent: 4096. */
+  readonly granularityBytes?: number;
+  /** Ends what is in flight, with -EIO, and refuses what comes after: the last resort of a shutdown. What is underneath may be of no more use. */
+  cutOff?(): Promise<void>;
   /** Undoes the activation. @throws KernelError EBUSY while calls are in flight. */
   release(): Promise<void>;
 }
@@ -57,7 +73,7 @@ export interface PinSpec {
 export interface SwapHooks {
   /** Name of the package, for messages. */
   readonly name: string;
-  /** True if `backing` (a `BlockDevice`, later an open file) is one of this package's. The first hook that claims it serves it. */
+  /** True if `backing` (a `BlockDevice`, an `OpenFile`) is one of this package's. The first hook that claims it serves it. */
   claims(backing: object): boolean;
   /** Pins `backing`. @throws KernelError (ENOMEM with the shortfall, EINVAL for a hole, EBUSY, EOPNOTSUPP). */
   swapActivate(task: TaskContext, backing: object, spec: PinSpec): Promise<PinnedFile>;

@@ -7,6 +7,7 @@ import { Filter } from '../block/filters/filter.js';
 import { RamDiskDriver } from '../block/ram-disk.js';
 import { type DependencyContainer, instanceCachingFactory } from './di.js';
 import { FilterDriver, pinBelow } from './filters.js';
+import { fileHooks } from '../vfs/pinned-files.js';
 import { definePlugin } from './plugin.js';
 import { BLOCK_DRIVER, KERNEL, MEMORY, SWAP_HOOKS, WRITEOUT_HOOK } from './tokens.js';
 
@@ -35,6 +36,7 @@ export const corePlugin = definePlugin({
       container.register(SWAP_HOOKS, { useFactory: (c) => hooks(c).swapHooks });
       container.register(WRITEOUT_HOOK, { useFactory: (c) => hooks(c).writeoutHook });
     }
+    container.register(SWAP_HOOKS, { useValue: fileHooks });
     container.register(BLOCK_DRIVER, { useFactory: (c) => new RamDiskDriver(c.resolve(MEMORY).arena) });
   },
 });

@@ -8,8 +8,8 @@
  *     …
  *     await kernel.shutdown();
  *
- * Shutdown, in order: the hooks that plugins registered (servers stop, swap lets go of its areas), newest first; kswapd; devices, those first
- * that need others. What has not ended at the deadline ends with EIO. Afterwards no timer, socket or frame is left; `shutdown` says what is,
+ * Shutdown, in order: the hooks that plugins registered (servers stop, swap lets go of its areas), newest first; filesystems; kswapd; devices, those
+ * first that need others, and with each the filesystems whose files it had pinned. What has not ended at the deadline ends with EIO. Afterwards no timer, socket or frame is left; `shutdown` says what is,
  * if anything.
  */
 import { KernelError } from '../base/errno.js';
@@ -28,7 +28,6 @@ import { ReservePlanner } from '../mm/reserve-planner.js';
 import type { WatermarkOptions } from '../mm/watermarks.js';
 import type { WriteoutNode } from '../mm/writeout-graph.js';
 import { Reclaim } from '../reclaim/reclaim.js';
-import { nofsRule, type ReclaimRuleFactory, reachRule } from '../reclaim/reclaim-rule.js';
 import { twoListPolicy } from '../reclaim/two-list-policy.js';
 import { AbortSource } from '../task/abort.js';
 import type { Clock, RandomSource, Scheduler } from '../task/clock.js';
@@ -37,14 +36,18 @@ import { WaitRegistry } from '../task/wait-registry.js';
 import type { MountOptions } from '../vfs/file-system.js';
 import type { FsFace } from '../vfs/fs-face.js';
 import type { MountInfo } from '../vfs/mounts.js';
+import type { OpenFile } from '../vfs/open-file.js';
+import { pinNodeOf } from '../vfs/pinned-files.js';
 import { Vfs } from '../vfs/vfs.js';
 import { corePlugin } from './core-plugin.js';
+import { claimant, defaultRule } from './defaults.js';
 import { createKernelContainer, type DependencyContainer, resolveEach } from './di.js';
 import { LocalConnections } from './local-connections.js';
 import { type MemInfo, meminfo } from './meminfo.js';
 import { orderPlugins, type Plugin } from './plugin.js';
 import { makeStallReport, type StallReport } from './stall-report.js';
 import type { SwapAreaInfo, SwapOnOptions, SwapSubsystem } from './swap-subsystem.js';
+import { nameOfTarget, type SwapTarget, swapOnTarget } from './swap-target.js';
 import {
   BLOCK_DRIVER,
   CLOCK,
@@ -256,10 +259,14 @@ export class Kernel {
   }
 
   /**
-   * A device's node of the writeout graph; it is admitted if it was not yet.
-   * @throws KernelError ENOMEM naming the node and the shortfall, EDEADLK naming the cycle.
+   * The node of the writeout graph that a device, or a pinned file, is written through; a device's is admitted if it was not yet.
+   * @throws KernelError ENOMEM naming the node and the shortfall, EDEADLK naming the cycle; EOPNOTSUPP for a file that cannot be pinned.
    */
-  writeoutNodeOf(device: BlockDevice): Promise<WriteoutNode> {
+  async writeoutNodeOf(backing: BlockDevice | OpenFile): Promise<WriteoutNode> {
+    return backing instanceof BlockDevice ? this.#nodeOfDevice(backing) : pinNodeOf(backing);
+  }
+
+  #nodeOfDevice(device: BlockDevice): Promise<WriteoutNode> {
     const known = this.#devices.get(device);
     if (known === undefined) throw new KernelError('ENODEV', `${device.name} is no device of this kernel, or is closed`);
     if (known !== null) return Promise.resolve(known);
@@ -359,20 +366,24 @@ export class Kernel {
   }
 
   /**
-   * Takes a device as a swap area.
-   * @throws KernelError ENOSYS without the swap plugin; EINVAL, EBUSY, ENOMEM (naming the smallest budget), EIO.
+   * Takes a device or a file as a swap area. A file is given by its absolute path, or open for writing (a `FileHandle` of `fs.promises`, which may
+   * be closed afterwards); it has no holes, and nobody else changes it as long as the area is on.
+   * @throws KernelError ENOSYS without the swap plugin; EINVAL (a hole, with its offset), EBUSY, ENOMEM (naming the smallest budget), EIO,
+   * EOPNOTSUPP for a file of a filesystem that does not write in place, and what opening a path fails with.
    */
-  async swapOn(device: BlockDevice, options: SwapOnOptions = {}): Promise<SwapAreaInfo> {
-    const area = await this.#swapSubsystem('swap on').swapOn(device, options);
+  async swapOn(target: SwapTarget, options: SwapOnOptions = {}): Promise<SwapAreaInfo> {
+    const area = await swapOnTarget(this, this.#swapSubsystem('swap on'), target, options);
     this.reclaim.kswapd.hope();
     return area;
   }
 
-  /** Brings every page of an area back and lets go of its device. @throws KernelError; then the area is on as before. */
-  async swapOff(device: BlockDevice | string): Promise<void> {
-    if (!(device instanceof BlockDevice) && typeof device !== 'string')
-      throw new KernelError('EINVAL', 'swapOff wants a block device, or its name');
-    await this.#swapSubsystem('swap off').swapOff(typeof device === 'string' ? device : device.name);
+  /**
+   * Brings every page of an area back and lets go of its device or file.
+   * @param target as it was given to `swapOn`, or the area's name.
+   * @throws KernelError; then the area is on as before.
+   */
+  async swapOff(target: SwapTarget): Promise<void> {
+    await this.#swapSubsystem('swap off').swapOff(nameOfTarget(target));
   }
 
   #swapSubsystem(doing: string): SwapSubsystem {
@@ -466,10 +477,16 @@ export class Kernel {
       const { name, hook } = entry;
       await step(name, () => hook(deadlineMs));
     }
-    await step('filesystems', async () => void problems.push(...(await this.vfs.shutdown())));
+    const unmount = async (isLast: boolean): Promise<void> => void problems.push(...(await this.vfs.shutdown(isLast)));
+    await step('filesystems', () => unmount(false));
     this.writeback.stop();
     await step('kswapd', () => this.reclaim.kswapd.stop());
-    for (const device of this.#devicesDownwards()) await step(device.name, () => this.#closeAtOnce(device));
+    for (const device of this.#devicesDownwards()) {
+      if (!this.#devices.has(device)) continue; // its filesystem has closed it
+      await step(device.name, () => this.#closeAtOnce(device));
+      await step('filesystems', () => unmount(false)); // one whose file the device had pinned
+    }
+    await step('filesystems', () => unmount(true));
     this.clock.clearTimer(timer);
     this.#end.abort(new KernelError('EIO', `${this.name} is shut down`));
     await step('container', async () => this.container.dispose());
@@ -477,16 +494,4 @@ export class Kernel {
     for (const { owner, nrFrames } of this.memory.standingByOwner()) problems.push(`${nrFrames} frames are still held by ${owner}`);
     return { leakedFrames, leakedTimers: this.clock.nrPendingTimers, problems };
   }
-}
-
-/** The reclaim rule that belongs to the reserve policy. */
-function defaultRule({ reserve }: Memory): ReclaimRuleFactory {
-  return reserve.policy.reclaimRule === 'reach' ? reachRule : nofsRule;
-}
-
-function claimant<T extends { readonly name: string; claims(backing: object): boolean }>(hooks: T[], backing: object, doing: string): T {
-  const hook = hooks.find((candidate) => candidate.claims(backing));
-  if (hook === undefined)
-    throw new KernelError('EOPNOTSUPP', `cannot ${doing}: no package claims it (asked ${hooks.map((h) => h.name).join(', ')})`);
-  return hook;
 }

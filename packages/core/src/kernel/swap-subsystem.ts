@@ -3,6 +3,7 @@
  * `kernel.swapOn` fails with ENOSYS.
  */
 import type { BlockDevice } from '../block/block-device.js';
+import type { OpenFile } from '../vfs/open-file.js';
 import type { SwapWriteout } from '../reclaim/swap-writeout.js';
 
 /** Options of `kernel.swapOn`. */
@@ -35,8 +36,12 @@ export interface SwapAreaInfo {
 
 /** The swap plugin, as core sees it. */
 export interface SwapSubsystem extends SwapWriteout {
-  /** @throws KernelError EINVAL (no valid header), EBUSY (in use), ENOMEM (its tables do not fit; names the smallest budget), EIO. */
-  swapOn(device: BlockDevice, options: SwapOnOptions): Promise<SwapAreaInfo>;
+  /**
+   * Takes a device, or a file, which is pinned and may be closed afterwards.
+   * @param name of the area: what `swapOff` takes.
+   * @throws KernelError EINVAL (no valid header, a hole), EBUSY (in use), ENOMEM (its tables do not fit; names the smallest budget), EIO.
+   */
+  swapOn(backing: BlockDevice | OpenFile, options: SwapOnOptions, name: string): Promise<SwapAreaInfo>;
   /** Brings every page back. @throws KernelError; then the area is on as before and nothing is lost. */
   swapOff(name: string): Promise<void>;
   areas(): SwapAreaInfo[];

@@ -62,10 +62,29 @@ export class FileData {
     const { inode } = file;
     if (!file.isOpen || !file.mayRead) return -Errno.EBADF;
     if (inode.isDirectory) return -Errno.EISDIR;
+    if (inode.nrPins > 0) return run(this.#readPinned(who, file, target, offsetBytes));
     if (inode.pages === null) return run(this.#readFirst(who, file, target, offsetBytes));
-    const got = inode.pages.read(who.task, offsetBytes ?? file.positionBytes, target, file.window);
+    return this.#readPages(who.task, inode.pages, file, target, offsetBytes);
+  }
+
+  #readPages(
+    task: TaskContext,
+    pages: PageCache,
+    file: OpenFile,
+    target: Uint8Array,
+    offsetBytes: number | null,
+  ): MaybePromise<number | NegErrno> {
+    const got = pages.read(task, offsetBytes ?? file.positionBytes, target, file.window);
     if (offsetBytes !== null) return got;
     return isPromise(got) ? got.then((bytes) => advance(file, bytes)) : advance(file, got);
+  }
+
+  /** What a pin writes goes past the pages: those of the range are read anew. */
+  *#readPinned(who: Caller, file: OpenFile, target: Uint8Array, offsetBytes: number | null): Steps<number | NegErrno> {
+    const pages = yield* this.pagesOf(who.task, file.inode);
+    if (typeof pages === 'number') return pages;
+    const dropped = yield* settle(pages.invalidate(who.task, offsetBytes ?? file.positionBytes, target.length));
+    return dropped < 0 ? dropped : yield* settle(this.#readPages(who.task, pages, file, target, offsetBytes));
   }
 
   *#readFirst(who: Caller, file: OpenFile, target: Uint8Array, offsetBytes: number | null): Steps<number | NegErrno> {
@@ -89,7 +108,7 @@ export class FileData {
       if (locked < 0) return locked;
     }
     const at = file.isAppend ? inode.sizeBytes : (offsetBytes ?? file.positionBytes);
-    const written = yield* this.#writeAt(who, file, source, at);
+    const written = inode.nrPins > 0 ? -Errno.ETXTBSY : yield* this.#writeAt(who, file, source, at);
     if (isOrdered) inode.dataLock.unlockExclusive();
     if (written < 0) return written;
     this.#changes.changed(inode);
@@ -109,7 +128,11 @@ export class FileData {
     file.errors ??= pages.errorCursor();
     inode.modifiedMs = inode.changedMs = this.#nowMs();
     if ((inode.mode & SET_ID_BITS) !== 0 && who.credentials.uid !== 0) yield* this.#dropSetId(who, inode);
-    return yield* settle(pages.write(who.task, at, source.length <= room ? source : source.subarray(0, room)));
+    const part = source.length <= room ? source : source.subarray(0, room);
+    const written = yield* settle(pages.write(who.task, at, part));
+    if (written !== -Errno.ENOSPC || inode.superblock.nrDeleting === 0 || who.task.ticket !== null) return written;
+    const settled = yield* inode.superblock.settleDeletions(who.task); // what was deleted of late is free then
+    return settled < 0 ? settled : yield* settle(pages.write(who.task, at, part));
   }
 
   /** A program that was changed must not run under its owner's name. */
@@ -119,8 +142,9 @@ export class FileData {
     yield* settle(inode.superblock.ops.setAttributes(who.task, inode, { mode }));
   }
 
-  /** Sets the size; what is behind it is gone, what is new reads as zeroes. Both locks are held. */
+  /** Sets the size; what is behind it is gone, what is new reads as zeroes. Both locks are held. `-ETXTBSY` while it is pinned. */
   *changeSize(task: TaskContext, inode: Inode, sizeBytes: number): Steps<0 | NegErrno> {
+    if (inode.nrPins > 0) return -Errno.ETXTBSY;
     const pages = yield* this.pagesOf(task, inode);
     if (typeof pages === 'number') return pages;
     const status = yield* settle(pages.truncate(task, sizeBytes));
@@ -140,8 +164,9 @@ export class FileData {
     if (typeof pages === 'number') return pages;
     let status: NegErrno = yield* settle(inode.dataLock.exclusive(task));
     if (status < 0) return status;
+    if (inode.nrPins > 0) status = -Errno.ETXTBSY;
     const makesZeroes = mode === AllocateMode.PUNCH_HOLE || mode === AllocateMode.ZERO_RANGE;
-    if (makesZeroes) status = yield* settle(pages.punch(task, offsetBytes, lengthBytes));
+    if (status === 0 && makesZeroes) status = yield* settle(pages.punch(task, offsetBytes, lengthBytes));
     if (status === 0) status = yield* settle(inode.superblock.ops.allocate(task, inode, mode, offsetBytes, lengthBytes));
     const grows = mode === AllocateMode.RESERVE || mode === AllocateMode.ZERO_RANGE;
     if (status === 0 && grows && offsetBytes + lengthBytes > inode.sizeBytes)

@@ -23,6 +23,7 @@
 import type { NegErrno } from '../base/errno.js';
 import type { MaybePromise } from '../base/maybe-promise.js';
 import type { AddressSpaceOperations } from '../cache/address-space-operations.js';
+import type { PinnedFile, PinSpec } from '../cache/pinned-file.js';
 import type { WriteoutEdge, WriteoutNode } from '../mm/writeout-graph.js';
 import type { TaskContext } from '../task/task-context.js';
 import type { Inode } from './inode.js';
@@ -175,6 +176,15 @@ export interface SuperblockOps {
   unmount(task: TaskContext, isForced: boolean): MaybePromise<0 | NegErrno>;
   /** Its nodes have left the writeout graph: what they needed, such as a device of its own, may be closed. */
   released?(): MaybePromise<void>;
+
+  /** The node that pinned files of it are written through, one of `writeout`. Absent: its files cannot be pinned, because it does not write in place. */
+  readonly pinsThrough?: WriteoutNode;
+  /**
+   * Pins a regular file (M14): its map in memory, what its I/O takes set aside, the device below pinned as held. Core has made the file durable as it
+   * is, taken its pages out of memory, and lets nobody change it until `release`.
+   * @throws KernelError EINVAL naming the offset of a hole, EPERM, ENOMEM, EUCLEAN, EIO.
+   */
+  pin?(task: TaskContext, inode: Inode, spec: PinSpec): Promise<PinnedFile>;
 }
 
 /** A rename. Everything is locked and allowed. */

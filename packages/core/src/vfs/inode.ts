@@ -74,6 +74,10 @@ export class Inode {
   entriesStamp = 0;
   /** True from the removal of a directory on: nothing may be made in it. */
   isDead = false;
+  /** Pins of it (pinned-files.ts): while there is one nobody writes, cuts or moves it but through a pin. */
+  nrPins = 0;
+  /** Who has it to itself by a pin, or null. */
+  pinnedBy: string | null = null;
   /** Set by a filesystem whose only store is memory: the inode stays as long as it has a name. */
   isKept = false;
   /** Nobody refers to it: on the list of those that may go. */
@@ -109,7 +113,8 @@ export class Inode {
     this.ino = this.generation = this.mode = this.uid = this.gid = this.nlink = this.rdev = 0;
     this.sizeBytes = this.blocksBytes = this.accessedMs = this.modifiedMs = this.changedMs = this.createdMs = 0;
     this.linkTarget = this.priv = this.namedBy = this.entries = this.mountedRoot = this.pages = this.pagesCharge = this.fileLocks = null;
-    this.nrRefs = this.entriesStamp = 0;
+    this.nrRefs = this.entriesStamp = this.nrPins = 0;
+    this.pinnedBy = null;
     this.isDead = this.isKept = false;
     this.lruPrev = this.lruNext = null;
   }

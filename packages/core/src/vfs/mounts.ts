@@ -9,7 +9,7 @@
  *     unmount   1  what is dirty is written, and made durable         then it stays mounted, and says why
  *               2  nobody is inside (an open file, a mount, a walk)   EBUSY
  *               3  it is taken off, its inodes and pages go, its nodes are released
- *     by force: 3 without 1 and 2; what its users do from then on fails with EIO. Mounts inside go first, likewise.
+ *     by force: 3 without 1 and 2; what its users do from then on fails with EIO. Mounts inside go first, likewise. EBUSY while files are pinned.
  *
  * Mounts on one directory lie on top of each other: the last one is seen, and unmounting it shows the one below. `/` is a filesystem of
  * directories (root-file-system.ts) until something is mounted there; in it, the directory to mount on is made if it is missing.
@@ -184,6 +184,11 @@ export class Mounts {
   }
 
   async #end(mount: Mount, force: boolean): Promise<void> {
+    if (force && this.#hasPins(mount.superblock))
+      throw new KernelError(
+        'EBUSY',
+        `unmount ${mount.info.at}: files of ${mount.info.source} are pinned; what is kept in them would be lost`,
+      );
     mount.isUnmounting = true;
     try {
       await (force ? this.#force(mount) : this.#unmount(mount));
@@ -235,6 +240,12 @@ export class Mounts {
     if (superblock.nrDeleting > 0) throw new KernelError('EBUSY', `unmount ${info.at}: files of ${info.source} are being deleted`);
   }
 
+  /** It, or a filesystem mounted inside it, has pinned files. */
+  #hasPins(superblock: Superblock): boolean {
+    if (superblock.nrPins > 0) return true;
+    return this.#mounts.some((inside) => inside.superblock.mountpoint?.superblock === superblock && this.#hasPins(inside.superblock));
+  }
+
   #takeOff(mount: Mount): void {
     this.#mounts.splice(this.#mounts.indexOf(mount), 1);
     const { mountpoint } = mount.superblock;
@@ -282,17 +293,24 @@ export class Mounts {
     return first;
   }
 
-  /** Unmounts everything, the last first, by force what cannot be unmounted otherwise. @returns what went wrong. */
-  async shutdown(): Promise<string[]> {
+  /**
+   * Unmounts everything, the last first, by force what cannot be unmounted otherwise.
+   * @param isLast false: but not what has pinned files, nor what that is mounted on.
+   * @returns what went wrong.
+   */
+  async shutdown(isLast: boolean): Promise<string[]> {
     const problems: string[] = [];
-    for (let mount = this.#mounts.at(-1); mount !== undefined; mount = this.#mounts.at(-1)) {
+    const tell = (error: unknown): number => problems.push(error instanceof Error ? error.message : errnoName(-Errno.EIO));
+    for (const mount of [...this.#mounts].reverse()) {
+      if (!this.#mounts.includes(mount) || (!isLast && this.#hasPins(mount.superblock))) continue;
       try {
         await this.#end(mount, false);
       } catch (error) {
-        problems.push(error instanceof Error ? error.message : errnoName(-Errno.EIO));
-        if (this.#mounts.includes(mount)) await this.#force(mount);
+        tell(error);
+        if (this.#mounts.includes(mount)) await this.#force(mount).catch(tell);
       }
     }
+    if (!isLast) return problems;
     if (this.#first !== null) {
       this.#parts.names.dropAll([...this.#first.inodes.values()]);
       this.#forgetAll(this.#first);

@@ -7,6 +7,15 @@ import type { TaskContext } from '../task/task-context.js';
 import { OpenFlag } from './mode.js';
 import { type Steps, settle } from './steps.js';
 
+/** What is more than an open file has it under this key: a file handle of the face for programs. */
+export const OPEN_FILE = Symbol('open file');
+
+/** A file handle, as programs have it: of this kernel's face, or it is refused. */
+export interface HandleOfFile {
+  readonly fd: number;
+  close(): Promise<void>;
+}
+
 export class OpenFile {
   /** Where reads and writes without an offset go on, in bytes. */
   positionBytes = 0;

@@ -41,6 +41,8 @@ export class Operations {
   readonly sync: SuperblockOps['sync'];
   readonly syncInode: NonNullable<SuperblockOps['syncInode']>;
   readonly unmount: SuperblockOps['unmount'];
+  /** Null: its files cannot be pinned. */
+  readonly pin: NonNullable<SuperblockOps['pin']> | null;
 
   constructor(ops: SuperblockOps) {
     this.readInode = guarded(ops, ops.readInode);
@@ -70,6 +72,7 @@ export class Operations {
     this.sync = guarded(ops, ops.sync);
     this.syncInode = guarded(ops, ops.syncInode ?? ((task) => ops.sync(task)));
     this.unmount = guarded(ops, ops.unmount);
+    this.pin = ops.pinsThrough === undefined ? null : (ops.pin?.bind(ops) ?? null);
   }
 }
 

@@ -49,6 +49,8 @@ export class Superblock {
   readonly flushesOnClose: boolean;
   /** The node its pages are written through, or null. */
   readonly node: WriteoutNode | null;
+  /** The node its pinned files are written through, or null: they cannot be pinned. */
+  readonly pinNode: WriteoutNode | null;
   readonly inodes = new Map<number, Inode>();
   /** Whoever works inside it (its deletion task, its flusher) does so within its node. */
   readonly task: TaskContext;
@@ -57,6 +59,8 @@ export class Superblock {
   /** Replaced by ones that fail when it is unmounted by force. */
   ops: Operations;
   root: Inode | null = null;
+  /** Pins of its files: as long as there is one it stays. */
+  nrPins = 0;
   /** The directory it is mounted on, with a reference; null for the first of a kernel. */
   mountpoint: Inode | null = null;
   readonly #cache: InodeCache;
@@ -81,6 +85,7 @@ export class Superblock {
     this.isShared = ops.refresh !== undefined;
     this.flushesOnClose = ops.flushesOnClose === true;
     this.node = ops.writeout?.nodes[0] ?? null;
+    this.pinNode = ops.pinsThrough ?? null;
     this.ops = new Operations(ops);
     this.#cache = cache;
     const named = task.named(`tasks of ${ops.name}`);

@@ -331,10 +331,15 @@ export class Vfs {
     file.inode.fileLocks?.unlock(file, range);
   }
 
-  /** Closes every file, unmounts everything and gives every object back. @returns what went wrong. */
-  async shutdown(): Promise<string[]> {
+  /**
+   * Closes every file and unmounts everything but what has pinned files, and what that is mounted on. May be called again when pins are gone.
+   * @param isLast unmounts those, too, and gives every object back.
+   * @returns what went wrong.
+   */
+  async shutdown(isLast = true): Promise<string[]> {
     for (const file of [...this.openFiles]) file.release();
-    const problems = await this.mounts.shutdown();
+    const problems = await this.mounts.shutdown(isLast);
+    if (!isLast) return problems;
     this.names.dispose();
     this.inodes.dispose();
     return problems;

@@ -17,7 +17,9 @@ import {
   PAGE_SIZE,
   Semaphore,
   type TaskContext,
+  WRITE_AGAIN,
 } from '@tidemark/core';
+import type { FlushLosses } from './flush-losses.js';
 
 /** Bios of one filesystem, and pieces of memory that each may name. */
 const NR_BIOS = 16;
@@ -25,14 +27,20 @@ const SEGMENTS = 64;
 /** `BioOp.FLUSH`. */
 const FLUSH = 2;
 
+/** Frames that so many bios are charged. */
+export function bioFrames(nrBios: number): number {
+  return bioPoolFrames(nrBios, SEGMENTS);
+}
+
 /** Frames that the bios of a filesystem are charged. */
-export const BIO_FRAMES = bioPoolFrames(NR_BIOS, SEGMENTS);
+export const BIO_FRAMES = bioFrames(NR_BIOS);
 
 export class BlockIo {
   readonly #pool: BioPool;
   readonly #flushBio = new Bio(0);
   readonly #flushTurn: Semaphore;
   #nrTransfers = 0;
+  #lossesSeen: number;
   #isReleased = false;
 
   /** @throws KernelError ENOMEM if the bios do not fit. */
@@ -40,8 +48,12 @@ export class BlockIo {
     memory: Memory,
     readonly device: BlockDevice,
     name: string,
+    /** Shared by all who write to the device. */
+    private readonly losses: FlushLosses,
+    nrBios = NR_BIOS,
   ) {
-    this.#pool = new BioPool(memory, `bios of ${name}`, NR_BIOS, SEGMENTS, device);
+    this.#lossesSeen = losses.count;
+    this.#pool = new BioPool(memory, `bios of ${name}`, nrBios, SEGMENTS, device);
     this.#flushTurn = new Semaphore(1, { kind: 'flush', name: device.name, heldBy: () => [device] });
   }
 
@@ -66,7 +78,7 @@ export class BlockIo {
     return this.device.can.fua;
   }
 
-  /** Makes acknowledged writes durable. */
+  /** Makes acknowledged writes durable. @returns 0, an errno, or `WRITE_AGAIN`: those since the last flush that went well may be lost. */
   flush(task: TaskContext): MaybePromise<0 | NegErrno> {
     if (!this.device.can.flush) return 0;
     const turn = this.#flushTurn.acquire(task);
@@ -82,7 +94,10 @@ export class BlockIo {
 
   #flushed(status: 0 | NegErrno): 0 | NegErrno {
     this.#flushTurn.release();
-    return status;
+    if (status === WRITE_AGAIN) this.losses.count++;
+    if (this.losses.count === this.#lossesSeen || (status < 0 && status !== WRITE_AGAIN)) return status;
+    this.#lossesSeen = this.losses.count;
+    return WRITE_AGAIN;
   }
 
   /** For transfers. */
@@ -179,7 +194,7 @@ export class Transfer {
       return this.#status;
     }
     const { device } = this.io;
-    const { waits } = this.task;
+    const waits = this.task.isReclaimer ? null : this.task.waits; // what reclaim has started is waited for by others, if by anybody
     return new Promise((resolve) => {
       const wait = waits?.enter(this.task, { kind: 'bio', name: `I/O on ${device.name}`, heldBy: () => [device] });
       this.#finish = (status) => {

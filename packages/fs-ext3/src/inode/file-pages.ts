@@ -139,6 +139,7 @@ export class FilePages implements AddressSpaceOperations {
   *#change(handle: Handle, change: PageChange, spare: PageMapping): Steps<0 | NegErrno> {
     const node = this.#node;
     const { geometry, map, memory } = this.parts;
+    if (this.inode.nrPins > 0) return -Errno.ETXTBSY; // pinned since this write began
     const { index } = change;
     const known = node.mappings.get(index);
     const mapping = known ?? spare;

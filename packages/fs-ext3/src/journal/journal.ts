@@ -90,15 +90,20 @@ export class Journal {
 
   /** Bitmaps as they were, of transactions that are not durable: see `Transaction.undo`. */
   *undosOf(block: number): Generator<number> {
-    for (const transaction of [this.#running, this.#committing]) {
+    for (const transaction of [this.#running, this.#notDurable]) {
       const pfn = transaction?.undo.get(block);
       if (pfn !== undefined) yield pfn;
     }
   }
 
+  /** The transaction that commits, as long as a crash would bring back what was before it. */
+  get #notDurable(): Transaction | null {
+    return this.#committing === null || this.isDurable(this.#committing.id) ? null : this.#committing;
+  }
+
   /** True if blocks were freed that can be had after a commit. */
   get hasUndo(): boolean {
-    return (this.#running?.undo.size ?? 0) + (this.#committing?.undo.size ?? 0) > 0;
+    return (this.#running?.undo.size ?? 0) + (this.#notDurable?.undo.size ?? 0) > 0;
   }
 
   /**

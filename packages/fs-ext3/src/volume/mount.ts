@@ -27,6 +27,7 @@ import { GroupTable } from '../alloc/group-table.js';
 import { InodeSpace } from '../alloc/inode-space.js';
 import { LiveSuperblock } from '../alloc/live-superblock.js';
 import { BIO_FRAMES, BlockIo } from '../device/block-io.js';
+import { FlushLosses } from '../device/flush-losses.js';
 import { Compat, Incompat } from '../format/features.js';
 import { geometryOf } from '../format/geometry.js';
 import { JournalIncompat } from '../format/journal.js';
@@ -73,6 +74,7 @@ export async function mountExt3(kernel: Kernel, caches: Caches, task: TaskContex
 class Mounter {
   /** What gives everything back, in the order in which it was taken. */
   readonly undo: (() => void | Promise<void>)[] = [];
+  readonly losses = new FlushLosses();
   #io!: BlockIo;
 
   constructor(
@@ -98,7 +100,7 @@ class Mounter {
     const { memory } = kernel;
     device.hold(name);
     this.undo.push(() => device.unhold());
-    this.#io = new BlockIo(memory, device, name);
+    this.#io = new BlockIo(memory, device, name, this.losses);
     this.undo.push(() => this.#io.release());
     const frame = await memory.allocStanding(task, `mounting ${name}`, 1);
     try {
@@ -201,6 +203,8 @@ class Mounter {
       random,
       geometry,
       io,
+      losses: this.losses,
+      pinDevice: (asking, spec) => kernel.swapHooksOf(device, device.name).swapActivate(asking, device, spec),
       cache,
       superblock,
       groups,

@@ -1,10 +1,11 @@
 /** What a mounted filesystem is made of: one object, handed to each part that works with several others. */
-import type { Clock, Memory, RandomSource, SlabCache, WriteoutNode } from '@tidemark/core';
+import type { Clock, Memory, PinnedFile, PinSpec, RandomSource, SlabCache, TaskContext, WriteoutNode } from '@tidemark/core';
 import type { BlockSpace } from '../alloc/block-space.js';
 import type { GroupTable } from '../alloc/group-table.js';
 import type { InodeSpace } from '../alloc/inode-space.js';
 import type { LiveSuperblock } from '../alloc/live-superblock.js';
 import type { BlockIo } from '../device/block-io.js';
+import type { FlushLosses } from '../device/flush-losses.js';
 import type { Geometry } from '../format/geometry.js';
 import type { AttributeStore } from '../inode/attribute-store.js';
 import type { BlockMap } from '../inode/block-map.js';
@@ -23,6 +24,7 @@ export interface Parts {
   readonly random: RandomSource;
   readonly geometry: Geometry;
   readonly io: BlockIo;
+  readonly losses: FlushLosses;
   readonly cache: MetadataCache;
   readonly superblock: LiveSuperblock;
   readonly groups: GroupTable;
@@ -38,6 +40,8 @@ export interface Parts {
   readonly dataNode: WriteoutNode;
   readonly nodes: SlabCache<Node>;
   readonly mappings: SlabCache<PageMapping>;
+  /** Pins what is behind the device. @throws KernelError. */
+  pinDevice(task: TaskContext, spec: PinSpec): Promise<PinnedFile>;
 }
 
 /** Milliseconds since 1970. */

@@ -20,6 +20,8 @@ import {
   type MaybePromise,
   type Move,
   type NegErrno,
+  type PinnedFile,
+  type PinSpec,
   nameBytes,
   PAGE_SIZE,
   run,
@@ -27,6 +29,7 @@ import {
   type SuperblockOps,
   settle,
   type TaskContext,
+  type WriteoutNode,
   type XattrMode,
 } from '@tidemark/core';
 import { Directories } from '../directory/directory.js';
@@ -37,6 +40,7 @@ import { FsState, OnError } from '../format/superblock.js';
 import { FilePages } from '../inode/file-pages.js';
 import { fromCore, type Node, nodeOf, toCore } from '../inode/node.js';
 import { seek } from '../inode/seek.js';
+import { pinInode } from '../inode/pinned-file.js';
 import { deleteNode, punch, truncate } from '../inode/truncate.js';
 import type { Handle } from '../journal/handle.js';
 import { type Look, looking } from '../metadata/block-reader.js';
@@ -65,6 +69,7 @@ export class Volume implements SuperblockOps {
   readonly maxLinks = LINKS_MAX;
   readonly updatesAtOnce = false;
   readonly writeout: SuperblockOps['writeout'];
+  readonly pinsThrough: WriteoutNode;
   readonly #directories: Directories;
 
   constructor(
@@ -74,6 +79,7 @@ export class Volume implements SuperblockOps {
     this.name = parts.name;
     this.readOnly = mounting.readOnly;
     this.writeout = mounting.writeout;
+    this.pinsThrough = parts.dataNode;
     this.blockSizeBytes = parts.geometry.blockSize;
     this.maxFileSizeBytes = Math.min(maxFileBytes(this.blockSizeBytes), 2 ** 44);
     this.#directories = new Directories(parts);
@@ -340,6 +346,10 @@ export class Volume implements SuperblockOps {
 
   unmount(task: TaskContext, isForced: boolean): Promise<0 | NegErrno> {
     return this.mounting.close(task, isForced);
+  }
+
+  pin(task: TaskContext, inode: Inode, spec: PinSpec): Promise<PinnedFile> {
+    return pinInode(this.parts, task, inode, spec);
   }
 
   released(): Promise<void> {

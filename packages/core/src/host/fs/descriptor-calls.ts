@@ -3,7 +3,7 @@
  * an open file in the table of one face; 0, 1 and 2 are never given out.
  */
 import { Errno } from '../../base/errno.js';
-import type { OpenFile } from '../../vfs/open-file.js';
+import { OPEN_FILE, type OpenFile } from '../../vfs/open-file.js';
 import type { Steps } from '../../vfs/steps.js';
 import type { Vfs } from '../../vfs/vfs.js';
 import type { Caller } from '../../vfs/walk.js';
@@ -44,9 +44,6 @@ export class Descriptors {
     this.#lowest = Math.min(this.#lowest, fd);
   }
 }
-
-/** Where a `FileHandle` keeps its open file, for calls that take a handle in place of a path. */
-export const OPEN_FILE = Symbol('open file');
 
 /** What part of a buffer is meant. */
 export interface BufferPart {

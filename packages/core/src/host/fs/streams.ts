@@ -6,7 +6,7 @@
  */
 import { ReadStream as HostReadStream, WriteStream as HostWriteStream } from 'node:fs';
 import { type Options, toOptions } from './arguments.js';
-import { OPEN_FILE } from './descriptor-calls.js';
+import { OPEN_FILE } from '../../vfs/open-file.js';
 import type { FileHandle } from './file-handle.js';
 
 type Callback = (error: Error | null) => void;
