@@ -67,6 +67,8 @@ export interface PinSpec {
   readonly nrUnits: number;
   /** The user has the backing to itself already, as a server has what it exports: the pin does not take it. Default false. */
   readonly isHeld?: boolean;
+  /** For a server of this kernel (M16): which file of the client's resource is pinned, as the server names it. Absent: the resource itself. */
+  readonly handle?: Uint8Array;
 }
 
 /** The two hooks a device or filesystem package registers under `SWAP_HOOKS`. */

@@ -50,6 +50,8 @@ export class Committer {
   /** COMMITs made; and those that said that something has to be written again. */
   nrCommits = 0;
   nrLosses = 0;
+  /** Pages that are unstable now. */
+  nrUnstablePages = 0;
 
   constructor(name: string, parts: CommitterParts) {
     this.#parts = parts;
@@ -73,6 +75,7 @@ export class Committer {
     return new Promise((settle) => {
       file.waiting.push({ verifier, nrPages, settle });
       file.nrPages += nrPages;
+      this.nrUnstablePages += nrPages;
       this.ends(file);
     });
   }
@@ -94,6 +97,7 @@ export class Committer {
       file.isQueued = false;
       const fates = await this.#commit(file.node, covered);
       if (typeof ticket === 'object') ticket.end();
+      for (const { nrPages } of covered) this.nrUnstablePages -= nrPages;
       for (let i = 0; i < covered.length; i++) covered[i].settle(fates[i]);
       this.#look(file);
     }
@@ -102,7 +106,7 @@ export class Committer {
 
   async #commit(node: NfsNode, covered: readonly Unstable[]): Promise<Fate[]> {
     this.nrCommits++;
-    const answer = await commitOf(this.#parts, this.#task, node);
+    const answer = await commitOf(this.#parts, this.#task, node, false);
     if (typeof answer === 'number') return covered.map(() => answer);
     const fates = covered.map(({ verifier }): Fate => (isSameVerifier(verifier, answer) ? 'stable' : 'again'));
     if (fates.includes('again')) this.nrLosses++;
@@ -120,8 +124,9 @@ export async function commitOf(
   parts: Pick<CommitterParts, 'calls' | 'cache'>,
   task: TaskContext,
   node: NfsNode,
+  isPinned: boolean,
 ): Promise<Uint8Array | NegErrno> {
-  const reply = await parts.calls.commit(task, node.handle);
+  const reply = await parts.calls.commit(task, node.handle, isPinned);
   if (typeof reply === 'number') return reply;
   const { ok, failure, startedAt, status } = reply;
   parts.cache.absorbChange(node, ok === null ? failure.first : ok.wcc, startedAt);

@@ -45,7 +45,9 @@ export interface ConnectionsParts {
 export interface NfsLanes {
   readonly writes: RpcLane;
   readonly commits: RpcLane;
+  readonly pinnedWrites: RpcLane;
   readonly pinnedReads: RpcLane;
+  readonly pinnedCommits: RpcLane;
   readonly others: RpcLane;
   readonly long: RpcLane;
 }
@@ -149,6 +151,8 @@ export class NfsConnections {
     };
     const lanes = {
       writes: writeout.lane('WRITE', sizes.units, heads(room.writes)),
+      pinnedWrites: writeout.lane('WRITE of pinned files', sizes.units, heads(room.writes)),
+      pinnedCommits: writeout.lane('COMMIT of pinned files', 1, heads(room.commit)),
       pinnedReads: writeout.lane('READ of pinned files', sizes.units, heads(room.pinnedReads)),
       commits: writeout.lane('COMMIT', 1, this.#commitHead),
       others: general.lane('calls', sizes.calls, heads(room.others)),

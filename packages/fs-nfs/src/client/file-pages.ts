@@ -138,11 +138,12 @@ export async function writePages(
   from: number,
   lengthBytes: number,
   stable: number,
+  isPinned = false,
 ): Promise<Written> {
   let verifier: Uint8Array | null = null;
   for (let done = 0; done < lengthBytes; ) {
     const span = { pfns, from, skipBytes: done, lengthBytes: Math.min(lengthBytes - done, parts.writeBytes) };
-    const reply = await parts.calls.write(task, node.handle, index * PAGE_SIZE + done, span, stable);
+    const reply = await parts.calls.write(task, node.handle, index * PAGE_SIZE + done, span, stable, isPinned);
     if (typeof reply === 'number') return reply;
     const { ok, failure, status, startedAt } = reply;
     parts.cache.absorbChange(node, ok === null ? failure.first : ok.wcc, startedAt);

@@ -102,6 +102,9 @@ export async function mountNfs(kernel: Kernel, task: TaskContext, source: string
       pagesPerWrite: Math.max(Math.min(RUN_PAGES, sizes.units, Math.floor(says.writeBytes / PAGE_SIZE)), 1),
       unitTurn: new Semaphore(1, { kind: 'units', name: `of ${target.name}, being gathered` }),
       writeUnits: () => reserves.unitsOf(nodes.write),
+      pinnedUnits: sizes.units,
+      pinBehind: (who, spec) => client.pin(who, spec),
+      cutOff: () => connections.close(),
       defer: (work) => kernel.scheduler.defer(work),
     };
     const table = new InodeTable(memory, target.name);

@@ -40,7 +40,10 @@ export interface NfsCallsParts {
   readonly general: RpcConnection;
   readonly writes: RpcLane;
   readonly commits: RpcLane;
+  /** Those of pinned files: no other call can keep them from theirs. */
+  readonly pinnedWrites: RpcLane;
   readonly pinnedReads: RpcLane;
+  readonly pinnedCommits: RpcLane;
   readonly others: RpcLane;
   /** One call, for a long SYMLINK. */
   readonly long: RpcLane;
@@ -64,6 +67,14 @@ export class NfsCalls {
   constructor(parts: NfsCallsParts) {
     this.#parts = parts;
     this.#pauses = new WaitQueue({ kind: 'server', name: `${parts.name}, which asked to be asked later` });
+  }
+
+  get nrRetransmissions(): number {
+    return this.#parts.writeout.nrRetransmissions + this.#parts.general.nrRetransmissions;
+  }
+
+  get nrReplays(): number {
+    return this.#parts.writeout.nrReplays + this.#parts.general.nrReplays;
   }
 
   /** Ends the pauses of calls that were answered JUKEBOX: the server has room again, or the mount ends. */
@@ -190,6 +201,7 @@ export class NfsCalls {
     offsetBytes: number,
     data: PageSpan,
     stable: number,
+    isPinned: boolean,
   ): Promise<NfsReply<results.WriteResult> | NegErrno> {
     const get = (input: XdrReader): results.WriteResult => {
       const written = results.getWritten(input);
@@ -198,17 +210,17 @@ export class NfsCalls {
       return { ...written, verifier: written.verifier.slice() };
     };
     const put = (out: XdrWriter): void => args.putWrite(out, { handle, offsetBytes, countBytes: data.lengthBytes }, stable);
-    return this.#call(task, this.#parts.writes, Nfs3.WRITE, put, get, { data });
+    return this.#call(task, isPinned ? this.#parts.pinnedWrites : this.#parts.writes, Nfs3.WRITE, put, get, { data });
   }
 
   /** COMMIT of the whole file. */
-  commit(task: TaskContext, handle: Uint8Array): Promise<NfsReply<results.CommitResult> | NegErrno> {
+  commit(task: TaskContext, handle: Uint8Array, isPinned: boolean): Promise<NfsReply<results.CommitResult> | NegErrno> {
     const get = (input: XdrReader): results.CommitResult => {
       const committed = results.getCommitted(input);
       return { ...committed, verifier: committed.verifier.slice() };
     };
     const put = (out: XdrWriter): void => args.putRange(out, { handle, offsetBytes: 0, countBytes: WHOLE_FILE });
-    return this.#call(task, this.#parts.commits, Nfs3.COMMIT, put, get);
+    return this.#call(task, isPinned ? this.#parts.pinnedCommits : this.#parts.commits, Nfs3.COMMIT, put, get);
   }
 
   create(task: TaskContext, made: args.CreateArguments): Promise<NfsReply<results.CreateResult> | NegErrno> {

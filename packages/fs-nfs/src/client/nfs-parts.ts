@@ -1,5 +1,5 @@
 /** What the parts of one mount share. */
-import type { Arena, Semaphore, UnitPool, WriteoutNode } from '@tidemark/core';
+import type { Arena, PinSpec, Semaphore, TaskContext, UnitPool, WriteoutNode } from '@tidemark/core';
 import type { AttributeCache } from './attribute-cache.js';
 import type { Committer } from './committer.js';
 import type { NfsCalls } from './nfs-calls.js';
@@ -23,6 +23,12 @@ export interface NfsParts {
   readonly unitTurn: Semaphore;
   /** The units of the write node, once it is admitted. */
   writeUnits(): UnitPool | null;
+  /** Pages that pinned files may have in flight at once. */
+  readonly pinnedUnits: number;
+  /** Pins what is behind the server, if that is of this kernel. @returns what undoes it. */
+  pinBehind(task: TaskContext, spec: PinSpec): Promise<() => Promise<void>>;
+  /** Ends everything in flight with EIO, at once. */
+  cutOff(): Promise<void>;
   /** Does something when those who run now have had their turn. */
   defer(work: () => void): void;
 }

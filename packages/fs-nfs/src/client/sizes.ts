@@ -71,13 +71,13 @@ export function headRoom({ units, calls }: NfsClientSizes): HeadRoom {
 
 /** Frames of all heads but the COMMIT's; contiguous, so a power of two. */
 export function headFrames(sizes: NfsClientSizes): number {
-  const { writes, pinnedReads, others, long } = headRoom(sizes);
-  return blockFrames(writes + pinnedReads + others + long);
+  const { writes, commit, pinnedReads, others, long } = headRoom(sizes);
+  return blockFrames(2 * writes + commit + pinnedReads + others + long);
 }
 
 /** Frames that pay for calls, and for what READDIRPLUS brought, on the JS heap. */
 export function objectFrames({ units, calls, primedEntries }: NfsClientSizes): number {
-  return Math.ceil(((2 * units + calls + 2) * CALL_BYTES + primedEntries * 512) / PAGE_SIZE);
+  return Math.ceil(((3 * units + calls + 3) * CALL_BYTES + primedEntries * 512) / PAGE_SIZE);
 }
 
 /** What the three nodes declare. */

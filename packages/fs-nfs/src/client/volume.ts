@@ -16,8 +16,11 @@ import {
   type MaybePromise,
   type Move,
   type NegErrno,
+  type PinnedFile,
+  type PinSpec,
   type SuperblockOps,
   type TaskContext,
+  type WriteoutNode,
 } from '@tidemark/core';
 import { type FileAttributes, type NewAttributes, timeOfMs } from '../protocol/attributes.js';
 import { Access } from '../protocol/nfs3-constants.js';
@@ -26,6 +29,7 @@ import { FilePages } from './file-pages.js';
 import type { InodeTable } from './inode-table.js';
 import type { NameChanges } from './name-changes.js';
 import type { NfsParts } from './nfs-parts.js';
+import { pinInode } from './pinned-file.js';
 import { isSameHandle, type NfsNode, nodeOf } from './nfs-node.js';
 
 /** Times attributes are asked for until they are not older than a change of our own. */
@@ -37,6 +41,17 @@ interface Found {
   readonly handle: Uint8Array;
   readonly attributes: FileAttributes;
   readonly startedAt: number;
+}
+
+/** What has happened since the mount. */
+export interface NfsStatistics {
+  readonly nrRetransmissions: number;
+  readonly nrReplays: number;
+  readonly nrCommits: number;
+  readonly nrLosses: number;
+  readonly nrJukebox: number;
+  /** Pages that the server has and may lose, now. */
+  readonly nrUnstablePages: number;
 }
 
 /** What a volume is mounted with, and how it is taken down. */
@@ -66,6 +81,8 @@ export class NfsVolume implements SuperblockOps {
   readonly updatesAtOnce = false;
   readonly flushesOnClose = true;
   readonly writeout: SuperblockOps['writeout'];
+  /** Pinned files have calls of their own: they need the connection, and none of the units of ordinary writeout. */
+  readonly pinsThrough: WriteoutNode;
 
   constructor(
     readonly parts: NfsParts,
@@ -81,6 +98,7 @@ export class NfsVolume implements SuperblockOps {
     this.maxFileSizeBytes = mounting.maxFileSizeBytes;
     this.maxLinks = mounting.maxLinks;
     this.writeout = mounting.writeout;
+    this.pinsThrough = parts.nodes.rpc;
   }
 
   async readInode(task: TaskContext, inode: Inode, hint: unknown): Promise<0 | NegErrno> {
@@ -271,6 +289,19 @@ export class NfsVolume implements SuperblockOps {
   /** What was changed was durable when it was answered, and pages are when they are written. */
   sync(): 0 {
     return 0;
+  }
+
+  /** Calls sent again over the same connection and over another, COMMITs and those that found something lost, answers that said "later". */
+  get statistics(): NfsStatistics {
+    const { calls, committer } = this.parts;
+    const { nrRetransmissions, nrReplays } = calls;
+    const { nrCommits, nrLosses, nrUnstablePages } = committer;
+    return { nrRetransmissions, nrReplays, nrCommits, nrLosses, nrUnstablePages, nrJukebox: calls.nrJukebox };
+  }
+
+  /** Pins a regular file that core has brought to rest. */
+  pin(task: TaskContext, inode: Inode, spec: PinSpec): Promise<PinnedFile> {
+    return pinInode(this.parts, task, inode, spec);
   }
 
   async unmount(task: TaskContext, isForced: boolean): Promise<0> {
