@@ -20,7 +20,10 @@ export default defineConfig({
     hookTimeout: 120_000,
     allowOnly: false,
     projects: [
-      { extends: true, test: { name: 'unit', include: ['packages/*/test/**/*.test.ts', 'test/**/*.test.ts'] } },
+      {
+        extends: true,
+        test: { name: 'unit', include: ['packages/*/test/**/*.test.ts', 'examples/*/test/**/*.test.ts', 'test/**/*.test.ts'] },
+      },
       { extends: true, test: { name: 'interop', include: ['interop/**/*.test.ts'], testTimeout: 240_000, fileParallelism: false } },
       { extends: true, test: { name: 'mutants', include: ['test/mutants/*.mutants.ts'], maxConcurrency: 2 } },
     ],

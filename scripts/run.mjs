@@ -18,7 +18,9 @@ import { fileURLToPath } from 'node:url';
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const modules = path.join(root, 'node_modules');
 const stampFile = path.join(modules, '.tidemark-installed');
-const packages = fs.readdirSync(path.join(root, 'packages')).map((name) => `packages/${name}`);
+const foldersIn = (folder) => fs.readdirSync(path.join(root, folder)).map((name) => `${folder}/${name}`);
+const packages = foldersIn('packages');
+const examples = foldersIn('examples');
 const publishable = () => packages.filter((folder) => fs.existsSync(path.join(root, folder, 'package.json')));
 
 /** `build`: what `tsc -b` is given. `steps`: commands, each of them `node` with arguments, run in turn until one fails. */
@@ -73,7 +75,7 @@ async function install() {
 
 function stampOf() {
   const hash = createHash('sha256').update(process.version);
-  const manifests = ['.', 'bench', 'interop', ...packages].map((folder) => `${folder}/package.json`);
+  const manifests = ['.', 'bench', 'interop', ...packages, ...examples].map((folder) => `${folder}/package.json`);
   for (const file of ['pnpm-lock.yaml', 'pnpm-workspace.yaml', ...manifests.sort()]) {
     const at = path.join(root, file);
     if (fs.existsSync(at)) hash.update(`\0${file}\0`).update(fs.readFileSync(at));

@@ -9,6 +9,7 @@ import { describe, expect, it } from 'vitest';
 import { filesBelow, sourceFile } from './source-file.js';
 import {
   cycleComplaints,
+  exampleComplaints,
   globalComplaints,
   importComplaints,
   leftOverComplaints,
@@ -108,6 +109,20 @@ describe('the rules fire', () => {
     expect(leftOverComplaints('x.ts', `\n${text}\n`)).toHaveLength(allowed ? 0 : 1);
   });
 
+  it.each([
+    ["import { a } from '@tidemark/core';", true],
+    ["import { a } from '@tidemark/core/host';", true],
+    ["import { a } from '@tidemark/core/src/vfs/vfs.js';", false],
+    ["import { a } from '@tidemark/swap';", false],
+    ["import { a } from './a.js';", true],
+    ["import { a } from '../../fs-zip/src/a.js';", false],
+    ["import fs from 'node:fs';", true],
+    ["import a from 'left-pad';", false],
+  ])('examples import %s → %s', (text, allowed) => {
+    const file = sourceFile('examples/fs-x/src/x.ts', `/** For. */\n${text}`);
+    expect(exampleComplaints(file, ['@tidemark/core'])).toHaveLength(allowed ? 0 : 1);
+  });
+
   it('modules that nothing reaches, and cycles of values', () => {
     const file = (name: string, text: string) => sourceFile(`packages/swap/src/${name}.ts`, text);
     const index = file('index', "export { a } from './a.js';");
@@ -144,6 +159,16 @@ describe('the repository', () => {
   const all = [...sources.values()].flat();
 
   it('keeps to the import lines', () => expect(all.flatMap(importComplaints)).toEqual([]));
+  it('writes its examples as somebody outside would', () => {
+    for (const name of fs.readdirSync(path.join(root, 'examples'))) {
+      const { dependencies = {}, devDependencies = {} } = JSON.parse(read(`examples/${name}/package.json`));
+      for (const part of ['src', 'test']) {
+        const names = [...Object.keys(dependencies), ...(part === 'test' ? [...Object.keys(devDependencies), 'vitest'] : [])];
+        const files = filesBelow(root, `examples/${name}/${part}`, ['.ts']).map((file) => sourceFile(file, read(file)));
+        expect(files.flatMap((file) => exampleComplaints(file, names))).toEqual([]);
+      }
+    }
+  });
   it('takes time, randomness and the host by token', () => expect(all.flatMap(globalComplaints)).toEqual([]));
   it('opens every module with a comment, and ends it in time', () => expect(all.flatMap(shapeComplaints)).toEqual([]));
   it('has no cycle of imports', () => expect([...sources.values()].flatMap((files) => cycleComplaints(files))).toEqual([]));

@@ -68,6 +68,22 @@ export function importComplaints(file: SourceFile): string[] {
   return complaints;
 }
 
+/** What an example may import: itself, published entry points, and what its manifest names. It is written as somebody outside would. */
+export function exampleComplaints(file: SourceFile, dependencies: readonly string[]): string[] {
+  const complaints: string[] = [];
+  const folder = /^examples\/[^/]+/.exec(file.path)?.[0] ?? '';
+  for (const { specifier } of file.imports) {
+    const refuse = (why: string): number => complaints.push(`${file.path}: imports ${specifier}, ${why}`);
+    if (specifier.startsWith('.')) {
+      if (!path.posix.join(path.posix.dirname(file.path), specifier).startsWith(`${folder}/`)) refuse('which is outside the example');
+    } else if (/^@tidemark\/[^/]+\/(?!host$|conformance$)/.test(specifier)) refuse('which is not a published entry point');
+    else if (!specifier.startsWith('node:') && !dependencies.some((name) => specifier === name || specifier.startsWith(`${name}/`)))
+      refuse('which its package.json does not name');
+  }
+  if (file.path.includes('/src/') && !file.text.startsWith('/**')) complaints.push(`${file.path}: does not open with a module comment`);
+  return complaints;
+}
+
 /** Time, randomness and host globals outside `host/`. */
 export function globalComplaints(file: SourceFile): string[] {
   const at = place(file.path);

@@ -157,6 +157,7 @@ export class FileData {
     const { task } = who;
     if (!file.isOpen || !file.mayWrite) return -Errno.EBADF;
     if (!isRange(offsetBytes, lengthBytes)) return -Errno.EINVAL;
+    if (!inode.superblock.ops.canAllocate) return -Errno.EOPNOTSUPP; // before pages are let go of for it
     if (offsetBytes + lengthBytes > inode.superblock.maxFileSizeBytes) return -Errno.EFBIG;
     const refused = mayUpdate(who, inode.superblock);
     if (refused < 0) return refused;

@@ -30,6 +30,8 @@ export class Operations {
   readonly setAttributes: SuperblockOps['setAttributes'];
   readonly readLink: SuperblockOps['readLink'];
   readonly addressSpace: SuperblockOps['addressSpace'];
+  /** False: `allocate` refuses everything, and nothing may be done before it is asked. */
+  readonly canAllocate: boolean;
   readonly allocate: NonNullable<SuperblockOps['allocate']>;
   readonly seekData: NonNullable<SuperblockOps['seekData']>;
   readonly seekHole: NonNullable<SuperblockOps['seekHole']>;
@@ -61,6 +63,7 @@ export class Operations {
     this.setAttributes = guarded(ops, ops.setAttributes);
     this.readLink = guarded(ops, ops.readLink);
     this.addressSpace = ops.addressSpace.bind(ops);
+    this.canAllocate = ops.allocate !== undefined;
     this.allocate = guarded(ops, ops.allocate ?? notSupported);
     this.seekData = guarded(ops, ops.seekData ?? allData);
     this.seekHole = guarded(ops, ops.seekHole ?? holeAtEnd);
