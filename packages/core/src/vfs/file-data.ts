@@ -15,7 +15,7 @@ import type { Inode } from './inode.js';
 import type { InodeCache } from './inode-cache.js';
 import { AllocateMode, FileType, PERMISSION_BITS, S_ISGID, S_ISUID } from './mode.js';
 import type { OpenFile } from './open-file.js';
-import { run, type Steps, settle } from './steps.js';
+import { ready, run, type Steps, settle } from './steps.js';
 import type { Superblock } from './superblock.js';
 import type { Caller } from './walk.js';
 
@@ -35,8 +35,11 @@ export class FileData {
   }
 
   /** The pages of a regular file; made when they are first wanted. `-ENFILE`, `-ENOMEM`, `-EIO` after an unmount by force. */
-  *pagesOf(task: TaskContext, inode: Inode): Steps<PageCache | NegErrno> {
-    if (inode.pages !== null) return inode.pages;
+  pagesOf(task: TaskContext, inode: Inode): Steps<PageCache | NegErrno> {
+    return inode.pages === null ? this.#makePages(task, inode) : ready(inode.pages);
+  }
+
+  *#makePages(task: TaskContext, inode: Inode): Steps<PageCache | NegErrno> {
     if (inode.superblock.isGone) return -Errno.EIO;
     const charge = yield* this.#inodes.chargePages(task);
     if (typeof charge === 'number') return charge;

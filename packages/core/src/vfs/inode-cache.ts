@@ -11,7 +11,7 @@ import { SlabCache } from '../mm/slab.js';
 import type { TaskContext } from '../task/task-context.js';
 import { Inode, INODE_BYTES } from './inode.js';
 import type { InodeReferences } from './name-cache.js';
-import { type Steps, settle } from './steps.js';
+import { ready, type Steps, settle } from './steps.js';
 
 /** Most inodes of a kernel: what one table of the host's can hold. */
 const INODES_MAX = 2 ** 24 - 1;
@@ -63,7 +63,12 @@ export class InodeCache implements Shrinker, InodeReferences {
   }
 
   /** A blank inode, waiting for memory if need be. @returns it; `-ENOMEM`; the errno of the task's signal. */
-  *alloc(task: TaskContext): Steps<Inode | NegErrno> {
+  alloc(task: TaskContext): Steps<Inode | NegErrno> {
+    const inode = this.#slab.nrObjects < INODES_MAX ? this.#slab.alloc(task) : null;
+    return inode === null ? this.#allocSlow(task) : ready(inode);
+  }
+
+  *#allocSlow(task: TaskContext): Steps<Inode | NegErrno> {
     for (let attempt = 0; ; attempt++) {
       const inode = this.#slab.nrObjects < INODES_MAX ? this.#slab.alloc(task) : null;
       if (inode !== null) return inode;
@@ -116,7 +121,12 @@ export class InodeCache implements Shrinker, InodeReferences {
   }
 
   /** Pays for the page cache that an inode is about to get, waiting for memory if need be. @returns what `dropPages` gives back, or `-ENOMEM`. */
-  *chargePages(task: TaskContext): Steps<object | NegErrno> {
+  chargePages(task: TaskContext): Steps<object | NegErrno> {
+    const charge = this.#pageCaches.alloc(task);
+    return charge === null ? this.#chargeSlow(task) : ready(charge);
+  }
+
+  *#chargeSlow(task: TaskContext): Steps<object | NegErrno> {
     for (let attempt = 0; attempt <= ATTEMPTS; attempt++) {
       const charge = this.#pageCaches.alloc(task);
       if (charge !== null) return charge;

@@ -19,8 +19,7 @@ export interface HandleOfFile {
 export class OpenFile {
   /** Where reads and writes without an offset go on, in bytes. */
   positionBytes = 0;
-  /** Which part of the file its reader wants next. */
-  readonly window = new ReadaheadWindow();
+  #window: ReadaheadWindow | null = null;
   /** What it has been told of failures to write the file back; null as long as the file has no pages in memory. */
   errors: ErrorCursor | null;
   #isOpen = true;
@@ -37,6 +36,12 @@ export class OpenFile {
     this.#open = open;
     this.errors = inode.pages?.errorCursor() ?? null;
     open.add(this);
+  }
+
+  /** Which part of the file its reader wants next. */
+  get window(): ReadaheadWindow {
+    this.#window ??= new ReadaheadWindow();
+    return this.#window;
   }
 
   get isOpen(): boolean {

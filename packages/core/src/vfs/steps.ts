@@ -15,9 +15,38 @@ import { isPromise, type MaybePromise } from '../base/maybe-promise.js';
 /** Work that ends with a `T` and may have to wait on its way. */
 export type Steps<T> = Generator<Promise<unknown>, T, unknown>;
 
-/** The value, waited for if it is not there yet. Throws what a promise rejects with. */
-export function* settle<T>(value: MaybePromise<T>): Steps<T> {
-  return isPromise(value) ? ((yield value) as T) : value;
+/**
+ * Steps that have ended before they began. There is one object, for all of them: `yield*` takes the value out at once, so that what is
+ * there costs no generator.
+ */
+class Ended {
+  readonly done = true;
+  value: unknown;
+
+  next(): this {
+    return this;
+  }
+
+  [Symbol.iterator](): this {
+    return this;
+  }
+}
+
+const ended = new Ended();
+
+/** Steps for a value that is there. To be given to `yield*` or `run` before anything else is done. */
+export function ready<T>(value: T): Steps<T> {
+  ended.value = value;
+  return ended as unknown as Steps<T>;
+}
+
+/** The value, waited for if it is not there yet. Throws what a promise rejects with. As `ready`, to be given to `yield*` at once. */
+export function settle<T>(value: MaybePromise<T>): Steps<T> {
+  return isPromise(value) ? waitFor(value) : ready(value);
+}
+
+function* waitFor<T>(value: Promise<T>): Steps<T> {
+  return (yield value) as T;
 }
 
 /** Runs steps: now, as far as nothing must be waited for. */

@@ -235,15 +235,18 @@ export class Vfs {
       return typeof inode === 'number' ? inode : yield* this.openInode(who, inode, flags);
     }
     let parent: Parent | NegErrno = yield* this.walk.parent(who, path);
-    for (;;) {
+    for (let mayBeNew = true; ; ) {
       if (typeof parent === 'number') return parent;
       const { dir } = parent;
       if (parent.mustBeDirectory && parent.name !== '') {
         dir.superblock.put(dir);
         return -Errno.EISDIR;
       }
-      dir.nrRefs++;
-      const inode: Inode | NegErrno = yield* this.walk.step(who, parent);
+      let inode: Inode | NegErrno = -Errno.ENOENT; // what nobody has asked for is most likely not there; whoever makes it looks first
+      if (!mayBeNew || !this.walk.isUnknown(parent)) {
+        dir.nrRefs++;
+        inode = yield* this.walk.step(who, parent);
+      }
       const isLink = typeof inode !== 'number' && inode.isSymlink;
       if (isLink) dir.superblock.put(dir); // `step` kept one for `follow`
       if (typeof inode !== 'number' && (flags & OpenFlag.EXCLUSIVE) !== 0) {
@@ -263,7 +266,10 @@ export class Vfs {
         this.openFiles.size >= OPEN_FILES_MAX
           ? -Errno.ENFILE
           : yield* this.directories.makeIn(who, parent, { mode: FileType.REGULAR | mode });
-      if (made === -Errno.EEXIST && (flags & OpenFlag.EXCLUSIVE) === 0) continue; // somebody else made it
+      if (made === -Errno.EEXIST && (flags & OpenFlag.EXCLUSIVE) === 0) {
+        mayBeNew = false; // it was there, or somebody else made it
+        continue;
+      }
       dir.superblock.put(dir);
       return typeof made === 'number' ? made : yield* this.#agreed(who.task, new OpenFile(made, flags, this.openFiles), true);
     }

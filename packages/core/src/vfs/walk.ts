@@ -20,7 +20,7 @@ import type { Inode } from './inode.js';
 import { Access, NAME_MAX, PATH_MAX, SYMLINKS_MAX } from './mode.js';
 import { nameBytes, unitBytes } from './name.js';
 import { hashSeed, hashUnit, type NameCache } from './name-cache.js';
-import { type Steps, settle } from './steps.js';
+import { ready, type Steps, settle } from './steps.js';
 import { patientOf } from './superblock.js';
 
 /** Who walks, and from where. */
@@ -95,6 +95,39 @@ export class PathWalk {
     }
   }
 
+  /**
+   * As `parent`, if every directory on the way is cached and none is reached by way of a symbolic link. Null if it does not know. The last
+   * name is plain ASCII then, and neither `.` nor `..`.
+   */
+  #parentCached(who: Caller, path: string): Parent | NegErrno | null {
+    const { length } = path;
+    if (length === 0 || length >= PATH_MAX) return null;
+    let at = 0;
+    let dir = path.charCodeAt(0) === SLASH ? who.root : who.cwd;
+    for (;;) {
+      while (at < length && path.charCodeAt(at) === SLASH) at++;
+      if (!dir.isDirectory || dir.superblock.isShared) return null;
+      const from = at;
+      let hash = hashSeed(dir);
+      for (let unit = path.charCodeAt(at); at < length && unit !== SLASH; unit = path.charCodeAt(++at)) {
+        if (unit === 0 || unit >= 0x80) return null;
+        hash = hashUnit(hash, unit);
+      }
+      if (at - from <= 2 && (at === from || path.charCodeAt(from) === DOT)) return null;
+      const status = permission(who.credentials, dir, Access.EXECUTE);
+      if (at === length) {
+        if (status !== 0) return status;
+        dir.nrRefs++;
+        return { dir, name: path.slice(from), mustBeDirectory: false, nrLinks: 0 };
+      }
+      if (status !== 0) return null; // something else may be wrong with the path behind
+      const inode = this.#names.findHashed(dir, path, from, at, hash)?.inode ?? null;
+      if (inode === null || inode.isSymlink) return null;
+      dir = inode;
+      while (dir.mountedRoot !== null) dir = dir.mountedRoot;
+    }
+  }
+
   /** The inode of a path, with a reference. @param follow whether a symbolic link at the end is followed. */
   *resolve(who: Caller, path: string, follow: boolean): Steps<Inode | NegErrno> {
     const parent = yield* this.parent(who, path);
@@ -119,7 +152,15 @@ export class PathWalk {
   }
 
   /** As `finish`, for one name: a link is not followed. The parent's reference is kept if the result is a symbolic link, else given back. */
-  *step(who: Caller, { dir, name }: Parent): Steps<Inode | NegErrno> {
+  step(who: Caller, parent: Parent): Steps<Inode | NegErrno> {
+    const { dir, name } = parent;
+    const inode = isPlain(name) ? this.#known(dir, name) : null;
+    if (inode === null) return this.#stepSlow(who, parent);
+    if (typeof inode === 'number' || !inode.isSymlink) dir.superblock.put(dir);
+    return ready(inode);
+  }
+
+  *#stepSlow(who: Caller, { dir, name }: Parent): Steps<Inode | NegErrno> {
     const inode =
       name === '' || name === '.' ? ref(dir) : name === '..' ? yield* this.#up(who, dir) : yield* this.lookup(who.task, dir, name);
     if (typeof inode === 'number' || !inode.isSymlink) dir.superblock.put(dir);
@@ -138,7 +179,8 @@ export class PathWalk {
 
   /** The directory of the last name of a path, and that name. */
   parent(who: Caller, path: string): Steps<Parent | NegErrno> {
-    return this.#parentFrom(who, who.cwd, path, 0);
+    const cached = this.#parentCached(who, path);
+    return cached === null ? this.#parentFrom(who, who.cwd, path, 0) : ready(cached);
   }
 
   *#parentFrom(who: Caller, start: Inode, path: string, linksBefore: number): Steps<Parent | NegErrno> {
@@ -193,13 +235,31 @@ export class PathWalk {
   }
 
   /** What a name in a directory stands for, with a reference; mounts are entered. Takes the directory's lock if it must ask. */
-  *lookup(task: TaskContext, dir: Inode, name: string): Steps<Inode | NegErrno> {
+  lookup(task: TaskContext, dir: Inode, name: string): Steps<Inode | NegErrno> {
+    const cached = this.#known(dir, name);
+    return cached === null ? this.#lookupSlow(task, dir, name) : ready(cached);
+  }
+
+  /** True if only the filesystem can say what a name stands for. */
+  isUnknown({ dir, name }: Parent): boolean {
+    return isPlain(name) && !dir.superblock.isShared && this.#names.find(dir, name, 0, name.length) === null;
+  }
+
+  /** As `lookup`, from the name cache; null if that does not know. */
+  #known(dir: Inode, name: string): Inode | NegErrno | null {
+    if (dir.superblock.isShared) return null;
+    const entry = this.#names.find(dir, name, 0, name.length);
+    if (entry === null) return null;
+    return entry.inode === null ? -Errno.ENOENT : mountedOn(ref(entry.inode));
+  }
+
+  *#lookupSlow(task: TaskContext, dir: Inode, name: string): Steps<Inode | NegErrno> {
     if (dir.superblock.isShared) {
       const status = yield* settle(dir.superblock.ops.refresh(task, dir, null));
       if (status < 0) return status;
+      const entry = this.#names.find(dir, name, 0, name.length);
+      if (entry !== null) return entry.inode === null ? -Errno.ENOENT : mountedOn(ref(entry.inode));
     }
-    const entry = this.#names.find(dir, name, 0, name.length);
-    if (entry !== null) return entry.inode === null ? -Errno.ENOENT : mountedOn(ref(entry.inode));
     const locked = yield* settle(dir.lock.shared(task));
     if (locked < 0) return locked;
     const inode = yield* this.lookupLocked(task, dir, name);
@@ -208,10 +268,13 @@ export class PathWalk {
   }
 
   /** As `lookup`, for who holds the directory's lock; mounts are not entered. */
-  *lookupLocked(task: TaskContext, dir: Inode, name: string): Steps<Inode | NegErrno> {
+  lookupLocked(task: TaskContext, dir: Inode, name: string): Steps<Inode | NegErrno> {
     const entry = this.#names.find(dir, name, 0, name.length);
-    if (entry !== null) return entry.inode === null ? -Errno.ENOENT : ref(entry.inode);
-    if (isTooLong(name)) return -Errno.ENAMETOOLONG;
+    if (entry !== null) return ready(entry.inode === null ? -Errno.ENOENT : ref(entry.inode));
+    return isTooLong(name) ? ready(-Errno.ENAMETOOLONG) : this.#ask(task, dir, name);
+  }
+
+  *#ask(task: TaskContext, dir: Inode, name: string): Steps<Inode | NegErrno> {
     const { superblock } = dir;
     const found = this.#spareFound.pop() ?? { ino: 0, hint: null };
     const status = dir.isDead ? -Errno.ENOENT : yield* settle(superblock.ops.lookup(patientOf(task), dir, name, found));
@@ -237,6 +300,10 @@ export function* readLink(task: TaskContext, inode: Inode): Steps<string | NegEr
     inode.linkTarget = target;
   }
   return inode.linkTarget === '' ? -Errno.ENOENT : inode.linkTarget;
+}
+
+function isPlain(name: string): boolean {
+  return name !== '' && name !== '.' && name !== '..';
 }
 
 function ref(inode: Inode): Inode {
