@@ -185,11 +185,13 @@ The other names:
 - Of \`node:fs\` there are besides ${code(names.there)}.
 - Not there are ${code(names.missing)}.
 - Of \`FileHandle\` there are ${code(handle.there)}${handle.missing.length > 0 ? `; not ${code(handle.missing)}` : ''}.
-- Besides: \`glob\` in all forms, and \`fs.as({ uid, gid, groups, umask })\`: the same tree as somebody else sees it.
+- Besides: \`glob\` in all forms, \`mkdtempDisposable\` and \`mkdtempDisposableSync\` as newer Nodes have them, and \`fs.as({ uid, gid, groups, umask })\`: the same tree as somebody else sees it.
 
 Streams are Node's own classes over these calls, with all their options. A relative path begins at the root. Access times do not change
-by reading. \`watch\` looks at one directory or file, keeps no process alive, and refuses \`recursive\`. Synchronous forms
-fail with \`EAGAIN\` where they would have to wait for a device or a network; on memfs they never do.
+by reading. \`watch\` tells of a directory, of what is below it (\`recursive\`), or of a file, and keeps no process alive; \`watchFile\` looks
+every so often, as Node does. Both end with the kernel. Synchronous forms fail with \`EAGAIN\` where they would have to wait for a device
+or a network; on memfs they never do. Where Node has \`node:vfs\`, \`mountInNode(kernel.fs)\` lets Node's own \`fs\`, \`import\` and
+\`require\` find the tree.
 `;
 }
 

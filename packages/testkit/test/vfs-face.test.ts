@@ -5,7 +5,7 @@ import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { Kernel } from '@tidemark/core';
-import { host, type NodeFs } from '@tidemark/core/host';
+import { host, mountInNode, type NodeFs } from '@tidemark/core/host';
 import { memfs } from '@tidemark/testkit';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 
@@ -203,20 +203,141 @@ test('glob: names, sets, braces, any depth', () => {
   expect(find('none/**')).toEqual([]);
 });
 
-test('watch: names that come and go, contents that change, until it is closed', async () => {
+test('watch a directory: what a host tells', async () => {
+  const seen = await onBoth(async (fs, at) => {
+    fs.mkdirSync(`${at}/w/sub`, { recursive: true });
+    const seen: string[] = [];
+    let isLast = (): void => {};
+    const watcher = fs.watch(`${at}/w`, (kind, name) => {
+      if (name === 'last') return isLast();
+      if (seen.at(-1) !== `${kind} ${name}`) seen.push(`${kind} ${name}`); // a host tells some changes twice
+    });
+    fs.writeFileSync(`${at}/w/f`, 'x');
+    fs.writeFileSync(`${at}/other`, 'x');
+    fs.writeFileSync(`${at}/w/sub/below`, 'x');
+    const fd = fs.openSync(`${at}/w/f`, 'r+');
+    fs.renameSync(`${at}/w/f`, `${at}/w/g`);
+    fs.writeSync(fd, 'more');
+    fs.chmodSync(`${at}/w/g`, 0o600);
+    fs.truncateSync(`${at}/w/g`);
+    fs.linkSync(`${at}/w/g`, `${at}/w/h`);
+    fs.unlinkSync(`${at}/w/g`);
+    fs.closeSync(fd);
+    await new Promise<void>((resolve) => {
+      isLast = resolve;
+      fs.writeFileSync(`${at}/w/last`, '');
+    });
+    watcher.close();
+    return seen;
+  });
+  expect(seen.slice(0, 4)).toEqual(['rename f', 'change f', 'rename f', 'rename g']);
+});
+
+test('watch what is below, across a mount, as long as the kernel runs', async () => {
+  fs.mkdirSync('/w/a/b', { recursive: true });
+  fs.mkdirSync('/w/m');
+  await kernel.mount('memfs:1MiB', '/w/m');
+  const seen: string[] = [];
+  const watcher = fs.watch('/w', { recursive: true }, (kind, name) => void seen.push(`${kind} ${name}`));
+  const isClosed = new Promise<void>((resolve) => void watcher.once('close', () => resolve()));
+  fs.writeFileSync('/w/a/b/f', '');
+  fs.renameSync('/w/a/b', '/w/c');
+  fs.appendFileSync('/w/c/f', 'x');
+  fs.mkdirSync('/w/m/d');
+  fs.writeFileSync('/beside', 'x');
+  const events = fs.promises.watch('/w')[Symbol.asyncIterator]();
+  const none = events.next();
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(seen).toEqual(['rename a/b/f', 'rename a/b', 'rename c', 'change c/f', 'rename m/d']);
+  await kernel.shutdown();
+  await isClosed;
+  expect(await none).toEqual({ done: true, value: undefined });
+});
+
+test('a file that is open keeps its name in the cache, so that who watches is told of it', async () => {
   fs.mkdirSync('/w');
+  const fd = fs.openSync('/w/f', 'w');
   const seen: string[] = [];
   const watcher = fs.watch('/w', (kind, name) => void seen.push(`${kind} ${name}`));
-  fs.writeFileSync('/w/f', 'x');
-  fs.writeFileSync('/other', 'x');
-  fs.renameSync('/w/f', '/w/g');
-  fs.unlinkSync('/w/g');
+  for (let i = 0; i < 10; i++) kernel.vfs.names.scan(1000);
+  expect(kernel.vfs.names.nrEntries).toBe(2);
+  fs.writeSync(fd, 'x');
+  fs.closeSync(fd);
   await new Promise((resolve) => setImmediate(resolve));
-  expect(seen).toEqual(['rename f', 'rename f', 'rename g', 'rename g']);
+  expect(seen).toEqual(['change f']);
   watcher.close();
+  for (let i = 0; i < 10; i++) kernel.vfs.names.scan(1000);
+  expect(kernel.vfs.names.nrEntries).toBe(0);
+});
+
+test('watchFile: a file that comes, changes and goes, as on the host', async () => {
+  await onBoth(async (fs, at) => {
+    const told: unknown[] = [];
+    let next = (): void => {};
+    const wait = (): Promise<void> =>
+      new Promise((resolve) => {
+        next = resolve;
+      });
+    const listener = (now: hostFs.Stats, before: hostFs.Stats): void => {
+      told.push([now.size, before.size, now.isFile(), now.mtimeMs > 0, before.mtimeMs > 0]);
+      next();
+    };
+    const watcher = fs.watchFile(`${at}/f`, { interval: 5, persistent: false }, listener);
+    await wait(); // it is not there, and that is told
+    let told2 = wait();
+    fs.writeFileSync(`${at}/g`, 'content');
+    fs.renameSync(`${at}/g`, `${at}/f`); // in one step: a look may fall between making a file and filling it
+    await told2;
+    told2 = wait();
+    fs.appendFileSync(`${at}/f`, ' and more');
+    await told2;
+    told2 = wait();
+    fs.unlinkSync(`${at}/f`);
+    await told2;
+    const other = (): void => {};
+    const same = fs.watchFile(`${at}/f`, other) === watcher;
+    fs.unwatchFile(`${at}/f`, listener);
+    const left = (watcher as unknown as NodeJS.EventEmitter).listenerCount('change');
+    const isStopped = new Promise<boolean>((resolve) => void (watcher as unknown as NodeJS.EventEmitter).once('stop', () => resolve(true)));
+    fs.unwatchFile(`${at}/f`);
+    fs.unwatchFile(`${at}/never`);
+    const wrong = (() => {
+      try {
+        return (fs.watchFile as (path: string) => unknown)(`${at}/f`);
+      } catch (error) {
+        return (error as Error).message;
+      }
+    })();
+    return [told, same, left, await isStopped, wrong];
+  });
+});
+
+test('watchFile ends with the kernel', async () => {
+  const watcher = fs.watchFile('/f', { interval: 1_000_000 }, () => {});
+  const isStopped = new Promise<void>((resolve) => void (watcher as unknown as NodeJS.EventEmitter).once('stop', () => resolve()));
+  await kernel.shutdown();
+  await isStopped;
+});
+
+test('mkdtempDisposable removes what was made, with all in it', async () => {
+  const made = fs.mkdtempDisposableSync('/one-');
+  fs.writeFileSync(`${made.path}/f`, '');
+  made[Symbol.dispose]();
+  const other = await fs.promises.mkdtempDisposable('/two-');
+  fs.writeFileSync(`${other.path}/f`, '');
+  await other.remove();
+  await other[Symbol.asyncDispose](); // what is gone already is fine
+  expect(fs.readdirSync('/')).toEqual([]);
+});
+
+test('without node:vfs the adapter says what is needed', () => {
+  if (process.getBuiltinModule?.('node:vfs') !== undefined) return;
+  expect(() => mountInNode(fs)).toThrow(/ENOSYS: there is no node:vfs here: it comes with Node 26\.4, under --experimental-vfs/);
+});
+
+test('watch a file until the signal aborts', async () => {
+  fs.mkdirSync('/w');
   fs.writeFileSync('/w/h', 'x');
-  await new Promise((resolve) => setImmediate(resolve));
-  expect(seen).toHaveLength(4);
   const abort = new AbortController();
   const events: unknown[] = [];
   const watching = (async () => {

@@ -211,8 +211,10 @@ export function zeroBehindEnd(pages: PageIndex, index: number, pfn: Pfn, sizeByt
   const from = Math.max(sizeBytes - index * PAGE_SIZE, 0);
   if (from >= PAGE_SIZE) return false;
   const bytes = pages.memory.arena.view(pfn * PAGE_SIZE + from, PAGE_SIZE - from);
-  if (bytes.every((byte) => byte === 0)) return false;
-  bytes.fill(0);
+  let at = 0;
+  while (at < bytes.length && bytes[at] === 0) at++;
+  if (at === bytes.length) return false;
+  bytes.fill(0, at);
   return true;
 }
 

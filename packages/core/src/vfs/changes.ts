@@ -8,33 +8,59 @@ const LISTENERS_MAX = 8192;
 export interface Change {
   /** A name came or went; or contents or attributes changed. */
   readonly kind: 'rename' | 'change';
-  /** Where the name is; null for a change that was made by way of an open file. */
+  /** Where the name is; null if the name cache does not know one of what was changed by way of an open file or a handle. */
   readonly dir: Inode | null;
   readonly name: string | null;
   readonly inode: Inode;
 }
 
-export class Changes {
-  readonly #listeners = new Set<(change: Change) => void>();
+/** One who wants to know; neither call may throw. */
+export interface ChangeListener {
+  /** Absent for one who wants to know of the end only. */
+  changed?(change: Change): void;
+  /** The tree is being shut down: there will be no more. */
+  ended(): void;
+}
 
-  /** Has `listener` called for each change; it must not throw. @returns a function that ends it; null if there are too many. */
-  subscribe(listener: (change: Change) => void): (() => void) | null {
-    if (this.#listeners.size >= LISTENERS_MAX) return null;
+export class Changes {
+  readonly #listeners = new Set<ChangeListener>();
+  /** Those of them who want to know of each change. */
+  #nrCurious = 0;
+  #hasEnded = false;
+
+  /** @returns a function that ends it; null if there are too many, or the tree is being shut down. */
+  subscribe(listener: ChangeListener): (() => void) | null {
+    if (this.#hasEnded || this.#listeners.size >= LISTENERS_MAX) return null;
     this.#listeners.add(listener);
-    return () => void this.#listeners.delete(listener);
+    const weight = listener.changed === undefined ? 0 : 1;
+    this.#nrCurious += weight;
+    return () => {
+      if (this.#listeners.delete(listener)) this.#nrCurious -= weight;
+    };
   }
 
   /** A name of an inode came or went. */
   renamed(dir: Inode, name: string, inode: Inode): void {
-    if (this.#listeners.size > 0) this.#tell({ kind: 'rename', dir, name, inode });
+    if (this.#nrCurious > 0) this.#tell({ kind: 'rename', dir, name, inode });
   }
 
   /** Contents or attributes of an inode changed. */
   changed(inode: Inode): void {
-    if (this.#listeners.size > 0) this.#tell({ kind: 'change', dir: null, name: null, inode });
+    if (this.#nrCurious === 0) return;
+    const { namedBy } = inode;
+    this.#tell({ kind: 'change', dir: namedBy?.dir ?? null, name: namedBy?.name ?? null, inode });
   }
 
   #tell(change: Change): void {
-    for (const listener of [...this.#listeners]) listener(change);
+    for (const listener of [...this.#listeners]) listener.changed?.(change);
+  }
+
+  /** Lets everybody go, for good. */
+  end(): void {
+    this.#hasEnded = true;
+    const listeners = [...this.#listeners];
+    this.#listeners.clear();
+    this.#nrCurious = 0;
+    for (const listener of listeners) listener.ended();
   }
 }

@@ -58,7 +58,10 @@ export class Inode {
   // What follows is core's own.
   /** Users, see above. */
   nrRefs = 0;
-  /** The entry that names a directory; null if it was found by handle, or is a root. It lives as long as the inode does. */
+  /**
+   * The entry that names it, the latest if there are several; null if it was found by handle, or is a root. That of a directory, or of a file
+   * with one name, lives as long as somebody uses the inode.
+   */
   namedBy: Entry | null = null;
   /** Entries of this directory in the name cache. */
   entries: Entry | null = null;

@@ -222,7 +222,7 @@ export class Mounts {
     for (const inode of superblock.inodes.values()) ops.forget?.(inode);
     superblock.setGone();
     await ops.unmount(this.#parts.task, true);
-    this.#parts.names.dropAll([...superblock.inodes.values()]);
+    this.#parts.names.dropAll([...superblock.inodes.values()], true);
     await run(this.#parts.data.closeAll(superblock));
     this.#forgetAll(superblock);
     await this.#release(ops);
@@ -230,7 +230,7 @@ export class Mounts {
 
   /** @throws KernelError EBUSY saying what is in use. */
   #requireIdle({ superblock, info }: Mount): void {
-    this.#parts.names.dropAll([...superblock.inodes.values()]);
+    this.#parts.names.dropAll([...superblock.inodes.values()], false);
     for (const inode of superblock.inodes.values()) {
       const isRoot = inode === superblock.root;
       if (inode.nrRefs <= (isRoot ? 1 : 0) && inode.mountedRoot === null) continue;
@@ -312,7 +312,7 @@ export class Mounts {
     }
     if (!isLast) return problems;
     if (this.#first !== null) {
-      this.#parts.names.dropAll([...this.#first.inodes.values()]);
+      this.#parts.names.dropAll([...this.#first.inodes.values()], true);
       this.#forgetAll(this.#first);
     }
     this.#first = this.#root = null;

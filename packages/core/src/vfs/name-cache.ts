@@ -5,7 +5,7 @@
  *     bucket[hash(directory, name)] → entry → entry → …        one list through all entries, newest first, for ageing
  *
  * An entry refers to its inode and its directory. It goes when memory is wanted and it was not used since the list last came round,
- * unless it names a directory somebody else refers to: then it stays, so that whoever is inside can be told where that is.
+ * unless it names something that somebody else refers to: then it stays, so that whoever is inside, or has it open, can be told where that is.
  * Entries are charged in frames, those with long names at a higher price. Looking one up allocates nothing.
  */
 import type { FrameSource } from '../mm/frame-source.js';
@@ -127,19 +127,26 @@ export class NameCache implements Shrinker {
     if (entry !== null) this.#remove(entry);
   }
 
-  /** Forgets the entries of a directory, all but those of directories that are in use. */
+  /** Forgets the entries of a directory, all but those of what is in use. */
   dropIn(dir: Inode): void {
+    this.#dropIn(dir, false);
+  }
+
+  #dropIn(dir: Inode, isForced: boolean): void {
     for (let entry = dir.entries; entry !== null; ) {
       const next: Entry | null = entry.nextInDir;
-      if (!isPinned(entry)) this.#remove(entry);
+      if (isForced || !isPinned(entry)) this.#remove(entry);
       entry = next;
     }
   }
 
-  /** Forgets the entries of all these directories, except the ways to those that somebody else refers to: for unmounting. */
-  dropAll(inodes: Iterable<Inode>): void {
+  /**
+   * Forgets the entries of all these directories: for unmounting.
+   * @param isForced the ways to what somebody else refers to go, too.
+   */
+  dropAll(inodes: Iterable<Inode>, isForced: boolean): void {
     for (const inode of inodes) {
-      this.dropIn(inode);
+      this.#dropIn(inode, isForced);
       for (let entry = inode.namedBy; entry !== null && !isPinned(entry); ) {
         const { dir } = entry;
         this.#remove(entry);
@@ -217,7 +224,7 @@ export class NameCache implements Shrinker {
         this.#inodes.put(was);
       }
     }
-    if (inode?.isDirectory) inode.namedBy = entry;
+    if (inode !== null) inode.namedBy = entry;
   }
 
   #insert(entry: Entry): void {
@@ -282,9 +289,10 @@ export class NameCache implements Shrinker {
   }
 }
 
-/** True for the name of a directory that somebody else refers to, too. */
+/** True for the name of what somebody else refers to, too; a file with several names may be referred to by those. */
 function isPinned(entry: Entry): boolean {
-  return entry.inode?.namedBy === entry && entry.inode.nrRefs > 1;
+  const { inode } = entry;
+  return inode !== null && inode.nrRefs > 1 && inode.namedBy === entry && (inode.isDirectory || inode.nlink === 1);
 }
 
 /** FNV-1a over the units of a name, begun from its directory. */

@@ -343,6 +343,7 @@ export class Vfs {
    * @returns what went wrong.
    */
   async shutdown(isLast = true): Promise<string[]> {
+    this.changes.end();
     for (const file of [...this.openFiles]) file.release();
     const problems = await this.mounts.shutdown(isLast);
     if (!isLast) return problems;

@@ -199,6 +199,7 @@ function tree(arena: {
     setAttributes: refused,
     readLink: () => -Errno.EINVAL,
     addressSpace: (inode) => ({
+      device: treeFileSystem,
       sizeBytes: 100,
       async readFolio(_readTask, _index, pfn) {
         arena.zero(pfn);

@@ -12,3 +12,4 @@ export {
   PATH_CALLS,
   type PathCall,
 } from './node-fs.js';
+export { createNodeVfsProvider, type MountedInNode, mountInNode } from './node-vfs.js';

@@ -21,6 +21,7 @@ import { BigIntStats, Dirent, Stats } from './stats.js';
 import { type StreamCalls, streamsOver } from './streams.js';
 import { TreeCalls } from './tree-calls.js';
 import { watch, watchEvents } from './watch.js';
+import { FileWatchers } from './watch-file.js';
 
 /** Calls with all three forms. */
 export const PATH_CALLS = [
@@ -84,11 +85,15 @@ export type OtherCall =
   | 'ReadStream'
   | 'WriteStream'
   | 'watch'
+  | 'watchFile'
+  | 'unwatchFile'
   | 'constants';
 
 /** The promise form; Node's own types. */
 export type FsPromises = Pick<typeof import('node:fs/promises'), PathCall | 'open' | 'opendir' | 'watch' | 'constants'> & {
   glob(pattern: string | readonly string[], options?: GlobOptions): AsyncIterable<string>;
+  /** As newer Nodes: a folder that is removed, with all in it, by `remove`, or where `await using` ends. */
+  mkdtempDisposable(prefix: string): Promise<{ readonly path: string; remove(): Promise<void>; [Symbol.asyncDispose](): Promise<void> }>;
 };
 
 /** Options of `glob`. */
@@ -104,6 +109,8 @@ export type NodeFs = Pick<typeof import('node:fs'), PathCall | DescriptorCall | 
   glob(pattern: string | readonly string[], callback: (error: Error | null, paths: string[]) => void): void;
   glob(pattern: string | readonly string[], options: GlobOptions, callback: (error: Error | null, paths: string[]) => void): void;
   globSync(pattern: string | readonly string[], options?: GlobOptions): string[];
+  /** As `promises.mkdtempDisposable`, with `using`. */
+  mkdtempDisposableSync(prefix: string): { readonly path: string; remove(): void; [Symbol.dispose](): void };
   /** The same tree as somebody else sees it. Descriptors are shared. */
   as(who: Partial<Credentials> & { readonly umask?: number }): NodeFs;
 };
@@ -204,7 +211,7 @@ function faceFor(
     );
   };
   promises.open = async (path: unknown, flags?: unknown, mode?: unknown) => openHandle(parts, toPath(path), flags, mode);
-  Object.assign(fs, streams);
+  Object.assign(fs, streams, { FileReadStream: streams.ReadStream, FileWriteStream: streams.WriteStream });
   for (const [name, flag] of [
     ['writeFile', 'w'],
     ['appendFile', 'a'],
@@ -225,6 +232,19 @@ function faceFor(
   }
   fs.createReadStream = (path: unknown, options?: unknown) => new streams.ReadStream(path, options);
   fs.createWriteStream = (path: unknown, options?: unknown) => new streams.WriteStream(path, options);
+  const watchers = new FileWatchers(vfs, callers.waiting);
+  fs.watchFile = (path: unknown, ...rest: unknown[]) => watchers.watchFile(path, ...rest);
+  fs.unwatchFile = (path: unknown, listener?: unknown) => watchers.unwatchFile(path, listener);
+  fs.mkdtempDisposableSync = (prefix: unknown, options?: unknown) => {
+    const made = (fs.mkdtempSync as (...args: unknown[]) => string)(prefix, options);
+    const remove = (): void => now(calls.rm(callers.atOnce, made, { recursive: true, force: true }), 'rm') as undefined;
+    return { path: made, remove, [Symbol.dispose]: remove };
+  };
+  promises.mkdtempDisposable = async (prefix: unknown, options?: unknown) => {
+    const made = await (promises.mkdtemp as (...args: unknown[]) => Promise<string>)(prefix, options);
+    const remove = (): Promise<unknown> => soon(calls.rm(callers.waiting, made, { recursive: true, force: true }));
+    return { path: made, remove, [Symbol.asyncDispose]: remove };
+  };
   fs.watch = (path: unknown, ...rest: unknown[]) => watch(vfs, callers.atOnce, path, ...rest);
   promises.watch = (path: unknown, options?: unknown) => watchEvents(vfs, callers.atOnce, path, options);
   const glob = (who: Callers['waiting'], pattern: unknown, options: unknown): Steps<string[]> =>
