@@ -30,6 +30,7 @@ import { XdrError, XdrReader } from '../xdr/xdr-reader.js';
 import { XdrWriter } from '../xdr/xdr-writer.js';
 import { Call, type NfsService, type Prepared, type Procedure } from './call.js';
 import { PROGRAMS } from './nfs-program.js';
+import type { Entitlement } from './entitlement.js';
 import { Patience } from './patience.js';
 import { Payload } from './payload.js';
 import { checksumOf, type ReplyCache, Seen } from './reply-cache.js';
@@ -55,6 +56,8 @@ export interface IntakeParts {
   readonly clock: Clock;
   /** Address of the client's host. */
   readonly host: string;
+  /** What a client of this kernel is entitled to; null for a stranger. */
+  readonly entitled: Entitlement | null;
   /** Something ended outside of `receive`: it is to be called again. */
   onProgress(): void;
   /** The rest of a record is wanted: the socket is to be read. */
@@ -203,7 +206,7 @@ export class CallIntake {
     }
     this.#stream.skip();
     const out = this.#writer(entry, head.xid);
-    const call = new Call(service, task, this.#parts.host, credentials, out);
+    const call = new Call(service, task, this.#parts, credentials, out);
     this.#work(call, prepared.run(call), entry, kept, null);
     return true;
   }
@@ -244,7 +247,7 @@ export class CallIntake {
     if (entry < 0) return this.#block();
     stream.consume(there - input.left);
     const out = this.#writer(entry, head.xid);
-    const call = new Call(service, task, this.#parts.host, credentials, out);
+    const call = new Call(service, task, this.#parts, credentials, out);
     const payload = new Payload(slot, stream, () => {
       if (!this.#inLoop) this.#parts.resume();
     });

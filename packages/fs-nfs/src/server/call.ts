@@ -10,6 +10,7 @@ import { putFailure } from '../protocol/results.js';
 import type { Credentials } from '../rpc/rpc-message.js';
 import type { XdrReader } from '../xdr/xdr-reader.js';
 import type { XdrWriter } from '../xdr/xdr-writer.js';
+import type { Entitlement } from './entitlement.js';
 import type { ExportTable } from './export-table.js';
 import type { HandleCodec, HandleFields } from './file-handle.js';
 import type { OpenFiles } from './open-files.js';
@@ -37,8 +38,8 @@ export class Call {
   constructor(
     readonly service: NfsService,
     readonly task: TaskContext,
-    /** Address of the caller's host. */
-    readonly host: string,
+    /** Who calls: the address of its host; what a client of this kernel is entitled to. */
+    readonly caller: { readonly host: string; readonly entitled: Entitlement | null },
     readonly credentials: Credentials,
     /** On the reply, behind its head. */
     readonly out: XdrWriter,
@@ -50,7 +51,7 @@ export class Call {
     const { exports, vfs } = this.service;
     const target = exports.byId(fields.exportId);
     if (target === null || target.fsid !== fields.fsid) return NfsStatus.STALE;
-    if (!target.admits(this.host)) return NfsStatus.ACCES;
+    if (!target.admits(this.caller.host)) return NfsStatus.ACCES;
     const { ino, generation } = fields;
     const inode = yield* vfs.byHandle(this.task, { fsid: target.superblock.fsid, ino, generation });
     if (typeof inode === 'number') return statusOfErrno(inode);

@@ -4,55 +4,16 @@
  * It ends in one of three ways: *drained* (the client sent its last byte or nothing for a long time, or the server closes: what was taken in is
  * answered, then the socket closes; a client that still wants something connects again), *failed* (protocol broken: closed at once), or *lost*. The memory goes back when the socket is closed and no call is in progress.
  */
-import {
-  type Clock,
-  KernelError,
-  type Memory,
-  type StandingCharge,
-  type StandingMemory,
-  type TaskContext,
-  type TimerHandle,
-} from '@tidemark/core';
+import { type Clock, KernelError, type TaskContext, type TimerHandle } from '@tidemark/core';
 import { type AcceptedConnection, ReceiveSlot, ReplyRing, type Socket, type SocketHandler } from '@tidemark/net';
 import type { NfsService } from './call.js';
 import { CallIntake } from './call-intake.js';
+import type { ConnectionMemory } from './connection-memory.js';
+import type { Entitlement } from './entitlement.js';
 import type { ReplyCache } from './reply-cache.js';
-import { callFrames, type NfsServerSizes } from './sizes.js';
 
 /** Replies open at once, those on their way to the host among them, for each call in progress. */
 const REPLIES_PER_CALL = 4;
-
-/** The memory of one connection. */
-export interface ConnectionMemory {
-  readonly receive: StandingMemory;
-  readonly transmit: StandingMemory;
-  /** The connection is over, and nobody points into it. */
-  free(): void;
-}
-
-/** Takes a connection's memory. @throws KernelError ENOMEM. */
-export async function takeConnectionMemory(
-  task: TaskContext,
-  memory: Memory,
-  sizes: NfsServerSizes,
-  peer: string,
-): Promise<ConnectionMemory> {
-  const taken: (StandingMemory | StandingCharge)[] = [];
-  const free = (): void => {
-    for (const each of taken.splice(0)) each.free();
-  };
-  try {
-    taken.push(memory.chargeStanding(`nfs server, calls of ${peer}`, callFrames(sizes)));
-    const receive = await memory.allocStanding(task, `nfs server, receive slot for ${peer}`, sizes.slotFrames);
-    taken.push(receive);
-    const transmit = await memory.allocStanding(task, `nfs server, reply ring for ${peer}`, sizes.slotFrames);
-    taken.push(transmit);
-    return { receive, transmit, free };
-  } catch (error) {
-    free();
-    throw error;
-  }
-}
 
 /** What a connection needs of its server. */
 export interface ConnectionParts {
@@ -62,6 +23,8 @@ export interface ConnectionParts {
   readonly clock: Clock;
   readonly host: string;
   readonly memory: ConnectionMemory;
+  /** What a client of this kernel is entitled to; null for a stranger. */
+  readonly entitled: Entitlement | null;
   /** It is closed when nothing has come for so long and nothing is in progress. */
   readonly idleTimeoutMs: number;
   /** The connection is over and its memory is back. `error` is null after an orderly end. */
@@ -96,7 +59,7 @@ export class ServerConnection implements AcceptedConnection, SocketHandler {
       (bytes, onSent) => this.#socket?.send(bytes, onSent),
       () => this.#progress(),
     );
-    const { service, replies, task, clock, host } = parts;
+    const { service, replies, task, clock, host, entitled } = parts;
     this.#intake = new CallIntake({
       service,
       replies,
@@ -105,6 +68,7 @@ export class ServerConnection implements AcceptedConnection, SocketHandler {
       task,
       clock,
       host,
+      entitled,
       onProgress: () => this.#progress(),
       resume: () => this.#socket?.resume(),
       fail: (error) => this.#fail(error),

@@ -29,7 +29,7 @@ function* mount(call: Call, path: string): Steps<number> {
   const place = call.service.exports.under(path);
   if (place === null) return MountStatus.NOENT;
   const { found: target, rest } = place;
-  if (!target.admits(call.host)) return MountStatus.ACCES;
+  if (!target.admits(call.caller.host)) return MountStatus.ACCES;
   const inode = yield* directoryOf(call, target, rest);
   if (typeof inode === 'number') return mountStatusOfErrno(inode);
   const subject = new Subject(target, inode);

@@ -26,9 +26,11 @@ import {
 } from '@tidemark/core';
 import { findTransport, formatAddress, type Listener, parseAddress, type SocketAddress, tcpAddress, type Transport } from '@tidemark/net';
 import type { NfsService } from './call.js';
-import { ServerConnection, takeConnectionMemory } from './connection.js';
+import { ServerConnection } from './connection.js';
+import { Entitlement } from './entitlement.js';
 import { ExportTable, type NfsExportOptions } from './export-table.js';
 import { HandleCodec } from './file-handle.js';
+import { Guests } from './guests.js';
 import { exportListBytes } from './mount-program.js';
 import { OpenFiles } from './open-files.js';
 import { ReplyCache } from './reply-cache.js';
@@ -70,12 +72,14 @@ export class NfsServer {
   readonly #connections = new Set<ServerConnection>();
   /** Its nodes of the writeout graph, the one for writes first. */
   #nodes: readonly WriteoutNode[] = [];
-  #local: LocalServer | null = null;
+  #guests: Guests | null = null;
   /** The one for MOUNT, if there is one, behind the other. */
   #listeners: readonly Listener[] = [];
   #unregister: () => void = () => {};
   #leave: () => void = () => {};
   #closed: Promise<void> | null = null;
+  /** Of a close: what takes longer is given up. */
+  readonly #timeIsUp = new AbortSource();
   /** Connections that were refused, or ended by an error. */
   nrConnectionErrors = 0;
   /** Procedures that threw; each was answered with an error. */
@@ -157,17 +161,27 @@ export class NfsServer {
   async #admit(transport: WriteoutNode | null): Promise<void> {
     const { reserves, task, localConnections, clock, memory } = this.#kernel;
     const address = formatAddress(this.address);
-    const nrConnections = (): number => this.#connections.size;
+    const rightsCross = localConnections.rightsCross && this.address.kind === 'tcp';
+    const footprint = (nrConnections: number) => nfsServerFootprint(memory.nrFrames, nrConnections, rightsCross);
     const write: WriteoutNode = {
       name: `nfs-server:${address}`,
       kind: 'server',
       footprint: {
-        ...nfsServerFootprint(memory.nrFrames, 0),
+        ...footprint(0),
         get standing() {
-          return nfsServerFootprint(memory.nrFrames, nrConnections()).standing;
+          return footprint(guests.nrConnections).standing;
         },
       },
     };
+    const server: LocalServer = { node: write, pin: (_task, client) => Promise.reject(cannotPin(client)) };
+    const guests = new Guests({
+      memory,
+      task: task.named(`nfs server ${address}`).within(write),
+      sizes: this.#service.sizes,
+      server,
+      rightsCross,
+      entitle: (client) => this.#entitle(write, client),
+    });
     const commit: WriteoutNode = { name: `${write.name} commit`, kind: 'server', footprint: nfsCommitFootprint() };
     const edges: WriteoutEdge[] = [[write, commit]];
     if (transport !== null) edges.push([write, transport]);
@@ -175,9 +189,8 @@ export class NfsServer {
       if (node !== null) edges.push([commit, node]);
     await reserves.admit(task, { candidates: [{ node: write }, { node: commit }], edges });
     this.#nodes = [write, commit];
-    this.#local = { node: write, pin: (_task, client) => Promise.reject(cannotPin(client)) };
-    const local = this.#local;
-    const leaving = this.#listeners.map((listener) => localConnections.serve(formatAddress(listener.address), local));
+    this.#guests = guests;
+    const leaving = this.#listeners.map((listener) => localConnections.serve(formatAddress(listener.address), server));
     this.#leave = () => {
       for (const leave of leaving) leave();
     };
@@ -187,24 +200,48 @@ export class NfsServer {
   }
 
   async #accept(peer: string, client: LocalClient | null): Promise<ServerConnection> {
-    if (this.#local === null || this.#closed !== null) throw new KernelError('EAGAIN', 'the server is not in the writeout graph yet'); // or no more
-    await client?.reached(this.#local);
-    const { memory, clock, task } = this.#kernel;
-    const own = task.named(`nfs server, ${peer}`).within(this.#local.node);
-    const taken = await takeConnectionMemory(own, memory, this.#service.sizes, peer);
+    const guests = this.#guests;
+    if (guests === null || this.#closed !== null) throw new KernelError('EAGAIN', 'the server is not in the writeout graph yet'); // or no more
+    const { clock, task } = this.#kernel;
+    const own = task.named(`nfs server, ${peer}`).within(this.#nodes[0]);
+    const { memory, entitled } = await guests.admit(own, peer, client);
     const connection = new ServerConnection({
       service: this.#service,
       replies: this.#replies,
       task: own,
       clock,
       host: hostOf(peer),
-      memory: taken,
+      memory,
+      entitled,
       idleTimeoutMs: this.#options.idleTimeoutMs ?? IDLE_TIMEOUT_MS,
       onGone: (gone, error) => this.#gone(gone, error, peer),
     });
     this.#connections.add(connection);
     if (this.#closed !== null) connection.drain();
     return connection;
+  }
+
+  /** What a client of this kernel gets: a unit for each of its own (M16). */
+  #entitle(node: WriteoutNode, client: LocalClient): Entitlement {
+    const { reserves, task, vfs } = this.#kernel;
+    const { files, verifier } = this.#service;
+    const units = reserves.unitsOf(node);
+    if (units === null) throw new KernelError('EAGAIN', 'the server is not in the writeout graph any more');
+    return new Entitlement({
+      name: client.name,
+      node,
+      nrUnits: client.nrUnits,
+      units,
+      files,
+      task: task.named(`nfs server, for ${client.name}`).within(node).withSignal(this.#timeIsUp.signal),
+      sync: async (own, served) => {
+        const { nrWrites } = served;
+        const status = await run(vfs.data.sync(own, served.file, false));
+        if (status < 0) verifier.change();
+        else served.nrCommitted = Math.max(served.nrCommitted, nrWrites);
+        return status;
+      },
+    });
   }
 
   /** Where it listens: the port is the real one. */
@@ -220,6 +257,11 @@ export class NfsServer {
   /** Connections now. */
   get nrConnections(): number {
     return this.#connections.size;
+  }
+
+  /** Clients of its own kernel, for which it keeps units and connections (M16). */
+  get nrLocalClients(): number {
+    return this.#guests?.nrLocalClients ?? 0;
   }
 
   /** Files it has open for clients. */
@@ -262,7 +304,7 @@ export class NfsServer {
     const { clock, reserves, vfs, task } = this.#kernel;
     this.#unregister();
     await null; // `#closed` is set before anything below looks at it
-    const timeIsUp = new AbortSource();
+    const timeIsUp = this.#timeIsUp;
     const timer = clock.setTimer(timeoutMs, () => {
       timeIsUp.abort(new KernelError('ETIMEDOUT', 'the server was to be closed by now'));
       for (const connection of [...this.#connections])
@@ -272,6 +314,7 @@ export class NfsServer {
     for (const connection of [...this.#connections]) connection.drain();
     await closed;
     this.#leave();
+    await this.#guests?.close();
     let nrFailed = 0;
     const last = task.withSignal(timeIsUp.signal);
     for (const { file } of this.#service.files.uncommitted()) if ((await run(vfs.data.sync(last, file, false))) < 0) nrFailed++;

@@ -3,14 +3,19 @@
  *
  *     connection    a receive slot, a reply ring of the same size, and its calls: standing, given back when it is gone
  *     server        the reply cache and the objects of open files: standing
- *     write node    a unit is one page of payload on its way into the page cache. It declares no memory of its own: what clients write is ordinary
- *                   memory of the file, and they wait for it, or are sent away
+ *     write node    a unit is one page of payload, from its WRITE until it is clean: its frame in the page cache. There is one for each unit of
+ *                   the clients of this kernel (M16), of which there may be four. What strangers write is ordinary memory of the file: they
+ *                   wait for it, or are sent away
  *     commit node   a COMMIT at a time; it takes nothing of its own either, what it waits for belongs to the filesystem
  */
 import { type NodeDescription, type NodeFootprint, PAGE_SIZE, planSizes } from '@tidemark/core';
 
 /** What a call in progress takes on the JS heap: its arguments (a name, a path), its steps. */
 const CALL_BYTES = 4096;
+/** Clients of its own kernel that a server keeps units for. */
+const LOCAL_CLIENTS_MAX = 4;
+/** Connections that it keeps memory for, for each of them: the two of a mount, and one that it has lost. */
+export const GUEST_CONNECTIONS = 3;
 const OPEN_FILE_BYTES = 1024;
 /** Bytes that one kept reply may have: the longest is that of RENAME, LINK or CREATE. */
 export const KEPT_REPLY_BYTES = 512;
@@ -77,9 +82,13 @@ export function objectFrames({ keptReplies, openFiles }: NfsServerSizes): number
   return Math.ceil((keptReplies * KEPT_ENTRY_BYTES + openFiles * OPEN_FILE_BYTES) / PAGE_SIZE);
 }
 
-/** The write node of a server with `nrConnections` connections. */
-export function nfsServerFootprint(nrFrames: number, nrConnections: number): NodeFootprint {
+/**
+ * The write node of a server with `nrConnections` connections.
+ * @param isEntitling whether it can recognise clients of its kernel, and rights cross to them.
+ */
+export function nfsServerFootprint(nrFrames: number, nrConnections: number, isEntitling: boolean): NodeFootprint {
   const sizes = nfsServerSizes(nrFrames);
+  const unitsForClients = sizes.clientUnits * Math.min(sizes.maxConnections, LOCAL_CLIENTS_MAX);
   return {
     standing: [
       { what: 'receive slots and reply rings', frames: nrConnections * 2 * sizes.slotFrames },
@@ -87,8 +96,9 @@ export function nfsServerFootprint(nrFrames: number, nrConnections: number): Nod
       { what: 'kept replies', frames: keptReplyFrames(sizes) },
       { what: 'kept replies and open files, as objects', frames: objectFrames(sizes) },
     ],
-    unit: [],
-    nrUnits: sizes.clientUnits,
+    ...(isEntitling
+      ? { unit: [{ what: 'cache page', frames: 1 }], nrUnits: unitsForClients, unitsForClients }
+      : { unit: [], nrUnits: sizes.clientUnits }),
   };
 }
 
@@ -99,13 +109,19 @@ export function nfsCommitFootprint(): NodeFootprint {
 
 /**
  * A server that is not listening, for a dry run: its two nodes, the one for writes first.
- * @param needs names of the nodes of what it exports. @param nrConnections connections at once.
+ * @param needs names of the nodes of what it exports.
+ * @param nrConnections connections of strangers, and three for each client of this kernel that comes by TCP.
  */
 export function describeNfsServer(address: string, needs: readonly string[], nrConnections: number): readonly NodeDescription[] {
   const name = `nfs-server:${address}`;
   const commit = `${name} commit`;
   return [
-    { name, kind: 'server', needs: [commit], footprint: (nrFrames) => nfsServerFootprint(nrFrames, nrConnections) },
+    {
+      name,
+      kind: 'server',
+      needs: [commit],
+      footprint: (nrFrames) => nfsServerFootprint(nrFrames, nrConnections, !address.startsWith('unix:')),
+    },
     { name: commit, kind: 'server', needs, footprint: nfsCommitFootprint },
   ];
 }

@@ -4,10 +4,13 @@
  *     arguments → file, permission → pieces: slot → page cache → rest of the record is thrown away → [the next call may come]
  *     → made stable, if that is asked for, or if the file found no place among the open ones → answer
  *
+ * A client of this kernel writes each page on a unit of the server that is kept for it (M16, entitlement.ts); when it has none left its data are
+ * drained, and the answer comes when there is one again.
+ *
  * What cannot be written is still read to its end, so that the stream goes on, and answered with its error: JUKEBOX if there was no memory, or
  * none within five seconds. If some of it was written, the answer says how much, and the client sends the rest again.
  */
-import { type Inode, isPromise, type NegErrno, run, settle, type Steps, type TaskContext } from '@tidemark/core';
+import { Errno, type Inode, isPromise, type NegErrno, PAGE_SIZE, run, settle, type Steps, type TaskContext } from '@tidemark/core';
 import { getWrite } from '../protocol/arguments.js';
 import { Nfs3, NfsStatus, Stable, statusOfErrno } from '../protocol/nfs3-constants.js';
 import { putWritten } from '../protocol/results.js';
@@ -20,6 +23,9 @@ import type { Payload } from './payload.js';
 import { mayWrite } from './procedures/attribute-procedures.js';
 import { commitFile, statusOfType } from './procedures/data-procedures.js';
 import type { Subject } from './subject.js';
+
+/** A client of this kernel has all its units out. */
+const NO_UNIT: NegErrno = -Errno.EAGAIN;
 
 /** The arguments in front of the data. */
 export interface WriteHead {
@@ -55,6 +61,7 @@ function* write(call: Call, head: WriteHead, payload: Payload, patience: Patienc
     const written = yield* takeData(call, subject, served, head, payload, patience);
     yield* payload.drain();
     onTaken();
+    if (written === NO_UNIT) yield* settle(call.caller.entitled?.whenFree(call.task));
     if (written < 0) return statusOfErrno(written);
     if (written > 0) served.nrWrites++;
     let committed = head.stable;
@@ -90,32 +97,47 @@ function* takeData(
   patience: Patience,
 ): Steps<number | NegErrno> {
   const { data } = call.service.vfs;
-  const who = { ...call.who(subject), task: throttledBy(subject.inode, patience.task) };
+  const { entitled } = call.caller;
+  const { inode } = subject;
+  const who = { ...call.who(subject), task: throttledBy(inode, patience.task) };
+  if (entitled !== null) {
+    const pages = yield* data.pagesOf(patience.task, inode); // what outlives the call is not taken on a unit
+    if (typeof pages === 'number') return pages;
+  }
   subject.begin();
   let inOneGo = true;
   let status: NegErrno = 0;
   let done = 0;
   while (done < countBytes) {
-    const taking = run(payload.take(offsetBytes + done, countBytes - done));
+    const at = offsetBytes + done;
+    const index = Math.floor(at / PAGE_SIZE);
+    const most = entitled === null ? countBytes : Math.min((index + 1) * PAGE_SIZE - offsetBytes, countBytes);
+    const taking = run(payload.take(at, most - done));
     inOneGo &&= !isPromise(taking);
     const piece = yield* settle(taking);
     if (typeof piece === 'number') {
       status = piece;
       break;
     }
-    let written: number;
+    const unit = entitled === null ? null : entitled.begin(inode, index);
+    let written = NO_UNIT;
     try {
-      const writing = run(data.write(who, served.file, piece, offsetBytes + done));
-      inOneGo &&= !isPromise(writing);
-      written = isPromise(writing) ? yield* waitWith(patience, writing) : writing;
+      if (unit !== null || entitled === null) {
+        const writer = unit === null ? who : { ...who, task: who.task.withTicket(unit.ticket) };
+        const writing = run(data.write(writer, served.file, piece, at));
+        inOneGo &&= !isPromise(writing);
+        written = isPromise(writing) ? yield* waitWith(patience, writing) : writing;
+      }
     } finally {
       payload.release();
+      if (unit !== null) entitled?.end(unit);
     }
     if (written < 0) status = written;
     else done += written;
     if (written < piece.length) break;
   }
   subject.end(inOneGo);
+  if (status < 0) entitled?.committed(inode); // units of pages that were not written
   return done > 0 ? done : status;
 }
 

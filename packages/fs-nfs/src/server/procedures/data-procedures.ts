@@ -73,6 +73,7 @@ export function* commitFile(call: Call, subject: Subject, dataOnly: boolean): St
       return statusOf(status);
     }
     served.nrCommitted = Math.max(served.nrCommitted, nrWrites);
+    call.caller.entitled?.committed(subject.inode);
     return NfsStatus.OK;
   } finally {
     files.put(served);
