@@ -98,6 +98,7 @@ export * from './block/filters/filter-request.js';
 export * from './block/filters/overlay.js';
 export * from './block/filters/settings.js';
 export * from './block/filters/stats.js';
+export * from './block/loop-device.js';
 export * from './block/ram-disk.js';
 export * from './vfs/attributes.js';
 export * from './vfs/changes.js';

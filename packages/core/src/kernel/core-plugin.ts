@@ -7,6 +7,7 @@ import { Filter } from '../block/filters/filter.js';
 import { RamDiskDriver } from '../block/ram-disk.js';
 import { type DependencyContainer, instanceCachingFactory } from './di.js';
 import { FilterDriver, pinBelow } from './filters.js';
+import { LoopDriver, loopHooks } from './loop-driver.js';
 import { fileHooks } from '../vfs/pinned-files.js';
 import { definePlugin } from './plugin.js';
 import { BLOCK_DRIVER, KERNEL, MEMORY, SWAP_HOOKS, WRITEOUT_HOOK } from './tokens.js';
@@ -31,8 +32,10 @@ export const corePlugin = definePlugin({
         pinBehind: (task, device, spec) => pinBelow(c.resolve(KERNEL))(task, device, spec),
       }),
     );
+    const loops = instanceCachingFactory((c: DependencyContainer) => loopHooks(c.resolve(MEMORY)));
     container.register(BLOCK_DRIVER, { useFactory: (c) => new FilterDriver(() => c.resolve(KERNEL)) });
-    for (const hooks of [filterHooks, rawHooks]) {
+    container.register(BLOCK_DRIVER, { useFactory: (c) => new LoopDriver(() => c.resolve(KERNEL)) });
+    for (const hooks of [filterHooks, loops, rawHooks]) {
       container.register(SWAP_HOOKS, { useFactory: (c) => hooks(c).swapHooks });
       container.register(WRITEOUT_HOOK, { useFactory: (c) => hooks(c).writeoutHook });
     }

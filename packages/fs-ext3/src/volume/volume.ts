@@ -39,6 +39,7 @@ import { fastSymlinkText, LINKS_MAX, ReservedInode } from '../format/inode.js';
 import { FsState, OnError } from '../format/superblock.js';
 import { FilePages } from '../inode/file-pages.js';
 import { fromCore, type Node, nodeOf, toCore } from '../inode/node.js';
+import { reserveSpace } from '../inode/reserve-space.js';
 import { seek } from '../inode/seek.js';
 import { pinInode } from '../inode/pinned-file.js';
 import { deleteNode, punch, truncate } from '../inode/truncate.js';
@@ -263,13 +264,23 @@ export class Volume implements SuperblockOps {
     return new FilePages(this.parts, inode, this.#failed);
   }
 
-  /** Whole pages of the range are freed; what is left of it core has zeroed in memory. */
+  /**
+   * Of a range that is to be zeroes, whole pages are freed; what is left of it core has zeroed in memory. Behind its end a file can have no blocks:
+   * `-EOPNOTSUPP` for KEEP_SIZE there.
+   */
   allocate(task: TaskContext, inode: Inode, mode: number, offsetBytes: number, lengthBytes: number): MaybePromise<0 | NegErrno> {
-    if (mode !== AllocateMode.PUNCH_HOLE && mode !== AllocateMode.ZERO_RANGE) return -Errno.EOPNOTSUPP;
     const node = nodeOf(inode);
     if (node.isImmutable || node.isAppendOnly) return -Errno.EPERM;
     const perPage = PAGE_SIZE / this.blockSizeBytes;
     const end = offsetBytes + lengthBytes;
+    if (mode === AllocateMode.RESERVE || mode === AllocateMode.KEEP_SIZE) {
+      if (mode === AllocateMode.KEEP_SIZE && end > Math.ceil(inode.sizeBytes / this.blockSizeBytes) * this.blockSizeBytes)
+        return -Errno.EOPNOTSUPP;
+      return this.#op(
+        reserveSpace(this.parts, task, inode, offsetBytes, mode === AllocateMode.RESERVE ? end : Math.min(end, inode.sizeBytes)),
+      );
+    }
+    if (mode !== AllocateMode.PUNCH_HOLE && mode !== AllocateMode.ZERO_RANGE) return -Errno.EOPNOTSUPP;
     const first = Math.ceil(offsetBytes / PAGE_SIZE) * perPage;
     const last = (end >= inode.sizeBytes ? Math.ceil(end / PAGE_SIZE) : Math.floor(end / PAGE_SIZE)) * perPage;
     if (last <= first) return 0;
