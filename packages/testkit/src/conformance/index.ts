@@ -12,3 +12,5 @@ export {
   type Rule,
 } from './rules.js';
 export type { FileSystemSubject, FileSystemSupports, Ground, SuiteOptions } from './subject.js';
+export { breakFileSystem, type FileSystemDefect } from './break-file-system.js';
+export { defectsFor, FILE_SYSTEM_DEFECTS } from './file-system-defects.js';

@@ -1,6 +1,6 @@
 /** Cases under random schedules: tasks side by side, a checker of one file's content, one allocation or request after the other that fails. */
-import { AllocateMode, PAGE_SIZE } from '@tidemark/core';
-import { diskFaults } from '../disk/simulated-disk.js';
+import { AllocateMode, BioOp, Errno, PAGE_SIZE } from '@tidemark/core';
+import type { DiskRequest } from '../disk/simulated-disk.js';
 import { injectAllocationFaults } from '../faults/allocation-faults.js';
 import { Random } from '../time/random.js';
 import type { CaseList } from './case.js';
@@ -220,21 +220,45 @@ async function withoutMemory(
 
 /** Adds the case in which requests of the device fail. */
 export function addIoFaultCases(list: CaseList, theatre: Theatre, seed: number, effort: number): void {
-  list.add('failed-io-is-an-answer', 'each of many requests fails, alone and with all behind it', async () => {
-    const nrRequests = await withFault(theatre, seed, undefined);
+  list.add('failed-io-is-an-answer', 'reads, writes and flushes fail one at a time, and all from one on', async () => {
+    const counts = new Map<BioOp, number>();
+    await withFault(theatre, seed, [], ({ op }) => {
+      counts.set(op, (counts.get(op) ?? 0) + 1);
+      return 0;
+    });
     const random = new Random(seed);
-    const nrPoints = Math.min(nrRequests, 6 * effort);
-    for (let i = 0; i < nrPoints; i++) {
-      const nth = 1 + Math.floor(((i + random.next()) * nrRequests) / nrPoints);
-      for (const fault of [diskFaults.nth(nth), diskFaults.from(nth)]) await withFault(theatre, seed, fault);
+    for (const [op, nrPoints, isLasting] of IO_FAULTS) {
+      const total = counts.get(op) ?? 0;
+      const points = Math.min(total, nrPoints * effort);
+      for (let i = 0; i < points; i++) {
+        const nth = 1 + Math.floor(((i + random.next()) * total) / points);
+        let nr = 0;
+        await withFault(theatre, seed, IO_ERRORS, (request) => {
+          const fails = request.op === op && (++nr === nth || (isLasting && nr > nth));
+          return fails ? -Errno.EIO : 0;
+        });
+      }
     }
   });
 }
 
-/** A workload on a disk with a fault, and what a whole disk shows of it afterwards. @returns requests of the disk. */
-async function withFault(theatre: Theatre, seed: number, fault: ReturnType<typeof diskFaults.nth> | undefined): Promise<number> {
-  const options: WorkloadOptions = { ...OPTIONS, mayFail: fault === undefined ? [] : IO_ERRORS };
-  let nrRequests = 0;
+/** What fails, at how many places, and whether it goes on failing. */
+const IO_FAULTS: readonly (readonly [op: BioOp, nrPoints: number, isLasting: boolean])[] = [
+  [BioOp.WRITE, 8, false],
+  [BioOp.WRITE, 2, true],
+  [BioOp.READ, 2, false],
+  [BioOp.FLUSH, 2, false],
+  [BioOp.FLUSH, 1, true],
+];
+
+/** A workload on a disk with a fault, and what a whole disk shows of it afterwards. */
+async function withFault(
+  theatre: Theatre,
+  seed: number,
+  mayFail: readonly string[],
+  fault: (request: DiskRequest) => number,
+): Promise<void> {
+  const options: WorkloadOptions = { ...OPTIONS, mayFail };
   let hasTold = false;
   let image = await theatre.freshImage();
   const kept = pattern(3 * PAGE_SIZE, 77);
@@ -269,7 +293,6 @@ async function withFault(theatre: Theatre, seed: number, fault: ReturnType<typeo
         if (kernel.vfs.mounts.list().length > 0) await kernel.unmount('/', { force: true });
       }
     }
-    nrRequests = disk?.nrRequests ?? 0;
     image = disk?.image ?? image;
   });
   await theatre.run({ seed, image }, async ({ files }) => {
@@ -280,5 +303,4 @@ async function withFault(theatre: Theatre, seed: number, fault: ReturnType<typeo
       await workload.checkAll();
     }
   });
-  return nrRequests;
 }
