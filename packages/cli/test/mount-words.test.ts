@@ -15,7 +15,10 @@ describe('the options of mount', () => {
     expect(mountWords(['ro', 'rw'])).toEqual(none);
   });
 
-  it.each(['entry_timeout', 'entry_timeout=-1', 'attr_timeout=1s', 'fd=5', 'max_read=1', 'default_permissions'])('%s is refused', (word) => {
-    expect(() => mountWords([word])).toThrow(word);
-  });
+  it.each(['entry_timeout', 'entry_timeout=-1', 'attr_timeout=1s', 'fd=5', 'max_read=1', 'default_permissions'])(
+    '%s is refused',
+    (word) => {
+      expect(() => mountWords([word])).toThrow(word);
+    },
+  );
 });

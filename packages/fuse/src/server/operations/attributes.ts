@@ -148,15 +148,22 @@ function answerValue(call: Call, value: Uint8Array, sizeBytes: number): number {
   return value.length;
 }
 
-function textAt(request: Request, at: number): string | NegErrno {
+/**
+ * ACLs are not seen through a mount: Linux enforces them only for filesystems that say they do it themselves, and programs that find none take
+ * the mode.
+ */
+const ACL_PREFIX = 'system.posix_acl_';
+
+function xattrNameAt(request: Request, at: number): string | NegErrno {
   const text = request.text(at);
-  return text === null || text === '' ? -Errno.EINVAL : text;
+  if (text === null || text === '') return -Errno.EINVAL;
+  return text.startsWith(ACL_PREFIX) ? -Errno.EOPNOTSUPP : text;
 }
 
 const getxattr: Operation = {
   *run(call, request, { vfs }) {
     const sizeBytes = request.u32(0);
-    const name = textAt(request, 8);
+    const name = xattrNameAt(request, 8);
     if (typeof name === 'number') return name;
     return yield* withInode(call, function* (inode) {
       const value = yield* vfs.attributes.getXattr(call.who, inode, name);
@@ -171,7 +178,8 @@ const listxattr: Operation = {
     return withInode(call, function* (inode) {
       const names = yield* vfs.attributes.listXattrs(call.who, inode);
       if (typeof names === 'number') return names;
-      return answerValue(call, encodeName(names.map((name) => `${name}\0`).join('')), sizeBytes);
+      const seen = names.filter((name) => !name.startsWith(ACL_PREFIX));
+      return answerValue(call, encodeName(seen.map((name) => `${name}\0`).join('')), sizeBytes);
     });
   },
 };
@@ -181,7 +189,7 @@ const setxattr: Operation = {
   *run(call, request, { vfs }) {
     const length = request.u32(0);
     const flags = request.u32(4);
-    const name = textAt(request, 8);
+    const name = xattrNameAt(request, 8);
     if (typeof name === 'number') return name;
     const value = request.data(request.behindText(8), length);
     if (value === null || (flags & ~(XattrFlag.CREATE | XattrFlag.REPLACE)) !== 0) return -Errno.EINVAL;
@@ -192,7 +200,7 @@ const setxattr: Operation = {
 
 const removexattr: Operation = {
   *run(call, request, { vfs }) {
-    const name = textAt(request, 0);
+    const name = xattrNameAt(request, 0);
     if (typeof name === 'number') return name;
     return yield* withInode(call, (inode) => vfs.attributes.removeXattr(call.who, inode, name));
   },
