@@ -27,6 +27,8 @@ const PACKAGES = {
   'nfs-ls': 'libnfs-utils',
   'nfs-cp': 'libnfs-utils',
   'nfs-cat': 'libnfs-utils',
+  'ganesha.nfsd': 'nfs-ganesha',
+  rpcbind: 'rpcbind',
   'qemu-system-x86_64': 'qemu-system-x86',
   'linux-image': 'linux-image-cloud-amd64',
   busybox: 'busybox-static',
