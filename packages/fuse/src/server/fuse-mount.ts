@@ -128,8 +128,11 @@ export class FuseMount {
       await this.#takeDown(error);
     });
     this.closed.catch(() => {}); // whoever unmounts, or waits for it, is told
-    const told = vfs.changes.subscribe((change) => {
-      if (!this.#dispatcher.isOwnChange) this.#invalidations.changed(change, service.kernelMinor);
+    const told = vfs.changes.subscribe({
+      changed: (change) => {
+        if (!this.#dispatcher.isOwnChange) this.#invalidations.changed(change, service.kernelMinor);
+      },
+      ended: () => {},
     });
     this.#unsubscribe = told ?? this.#unsubscribe;
   }
