@@ -14,53 +14,53 @@ export interface Change {
   readonly inode: Inode;
 }
 
-/** One who wants to know; neither call may throw. */
-export interface ChangeListener {
-  /** Absent for one who wants to know of the end only. */
-  changed?(change: Change): void;
-  /** The tree is being shut down: there will be no more. */
-  ended(): void;
-}
+type Listener = (change: Change) => void;
 
 export class Changes {
-  readonly #listeners = new Set<ChangeListener>();
-  /** Those of them who want to know of each change. */
-  #nrCurious = 0;
+  readonly #listeners = new Set<Listener>();
+  /** Whom the end is told, listeners or not. */
+  readonly #ends = new Set<() => void>();
   #hasEnded = false;
 
-  /** @returns a function that ends it; null if there are too many, or the tree is being shut down. */
-  subscribe(listener: ChangeListener): (() => void) | null {
-    if (this.#hasEnded || this.#listeners.size >= LISTENERS_MAX) return null;
-    this.#listeners.add(listener);
-    const weight = listener.changed === undefined ? 0 : 1;
-    this.#nrCurious += weight;
+  /**
+   * Has `changed` called for each change, and `ended` when the tree is being shut down and there will be no more; neither may throw.
+   * @param changed null for one who wants to know of the end only.
+   * @returns a function that ends it; null if there are too many, or the tree is being shut down.
+   */
+  subscribe(changed: Listener | null, ended: () => void = () => {}): (() => void) | null {
+    if (this.#hasEnded || this.#ends.size >= LISTENERS_MAX) return null;
+    const end = (): void => ended(); // one function for each call
+    this.#ends.add(end);
+    const listener: Listener | null = changed === null ? null : (change) => changed(change);
+    if (listener !== null) this.#listeners.add(listener);
     return () => {
-      if (this.#listeners.delete(listener)) this.#nrCurious -= weight;
+      this.#ends.delete(end);
+      if (listener !== null) this.#listeners.delete(listener);
     };
   }
 
   /** A name of an inode came or went. */
   renamed(dir: Inode, name: string, inode: Inode): void {
-    if (this.#nrCurious > 0) this.#tell({ kind: 'rename', dir, name, inode });
+    if (this.#listeners.size > 0) this.#tell({ kind: 'rename', dir, name, inode });
   }
 
   /** Contents or attributes of an inode changed. */
   changed(inode: Inode): void {
-    if (this.#nrCurious === 0) return;
+    if (this.#listeners.size === 0) return;
     const { namedBy } = inode;
     this.#tell({ kind: 'change', dir: namedBy?.dir ?? null, name: namedBy?.name ?? null, inode });
   }
 
   #tell(change: Change): void {
-    for (const listener of [...this.#listeners]) listener.changed?.(change);
+    for (const listener of [...this.#listeners]) listener(change);
   }
 
   /** Lets everybody go, for good. */
   end(): void {
     this.#hasEnded = true;
-    const listeners = [...this.#listeners];
+    const ends = [...this.#ends];
+    this.#ends.clear();
     this.#listeners.clear();
-    this.#nrCurious = 0;
-    for (const listener of listeners) listener.ended();
+    for (const end of ends) end();
   }
 }

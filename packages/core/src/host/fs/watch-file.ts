@@ -4,7 +4,6 @@
  */
 import { EventEmitter } from 'node:events';
 import type { StatWatcher } from 'node:fs';
-import type { ChangeListener } from '../../vfs/changes.js';
 import { Errno } from '../../base/errno.js';
 import { Inode } from '../../vfs/inode.js';
 import type { Steps } from '../../vfs/steps.js';
@@ -45,7 +44,7 @@ function lookAtNothing(isBig: boolean): Look {
   return lookOf(inode, isBig, false);
 }
 
-class Watcher extends EventEmitter implements ChangeListener {
+class Watcher extends EventEmitter {
   readonly #vfs: Vfs;
   readonly #who: Caller;
   readonly #path: string;
@@ -66,14 +65,10 @@ class Watcher extends EventEmitter implements ChangeListener {
     this.#isBig = flag(options, 'bigint');
     this.#isPersistent = flag(options, 'persistent', true);
     this.#intervalMs = toInteger(options.interval ?? INTERVAL_MS, 'interval', 0, INTERVAL_MAX_MS);
-    const stop = vfs.changes.subscribe(this);
+    const stop = vfs.changes.subscribe(null, () => this.stop());
     if (stop === null) throw new FsError(-Errno.ENOSPC, 'watch', path);
     this.#stopListening = stop;
     void this.#look();
-  }
-
-  ended(): void {
-    this.stop();
   }
 
   async #look(): Promise<void> {

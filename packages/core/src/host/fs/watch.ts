@@ -7,7 +7,7 @@ import type { FSWatcher } from 'node:fs';
 import type { FileChangeInfo } from 'node:fs/promises';
 import { Errno } from '../../base/errno.js';
 import type { FileHandle, Inode } from '../../vfs/inode.js';
-import type { Change, ChangeListener } from '../../vfs/changes.js';
+import type { Change } from '../../vfs/changes.js';
 import type { Vfs } from '../../vfs/vfs.js';
 import type { Caller } from '../../vfs/walk.js';
 import { toOptions, toPath } from './arguments.js';
@@ -19,7 +19,7 @@ import { encoded, flag } from './path-calls.js';
 /** Changes a slow reader of `promises.watch` may be behind; older ones are forgotten. */
 const QUEUE_MAX = 2048;
 
-class Watcher extends EventEmitter implements ChangeListener {
+class Watcher extends EventEmitter {
   readonly #watched: FileHandle;
   readonly #ownName: string;
   readonly #isRecursive: boolean;
@@ -37,19 +37,18 @@ class Watcher extends EventEmitter implements ChangeListener {
     this.#watched = inode.handle;
     inode.superblock.put(inode);
     this.#ownName = path.slice(path.lastIndexOf('/') + 1);
-    const stop = vfs.changes.subscribe(this);
+    const stop = vfs.changes.subscribe(
+      (change) => this.#see(change),
+      () => this.close(),
+    );
     if (stop === null) throw new FsError(-Errno.ENOSPC, 'watch', path); // as a host that has no watch left
     this.#stop = stop;
   }
 
-  changed({ kind, dir, name, inode }: Change): void {
+  #see({ kind, dir, name, inode }: Change): void {
     const below = dir === null || name === null ? null : this.#pathBelow(dir, name);
     if (below !== null) this.#tell(kind, below);
     else if (!inode.isDirectory && this.#isWatched(inode)) this.#tell(kind, this.#ownName);
-  }
-
-  ended(): void {
-    this.close();
   }
 
   /** The path of a name in `dir` from what is watched on; null if it is not below that. Mounts are looked into. */
