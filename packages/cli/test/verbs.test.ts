@@ -1,11 +1,13 @@
 /**
- * The verbs at work, as processes: what they print, how they end, what they leave behind.
+ * The verbs at work: what they print, how they end, what they leave behind. As processes where signals, pipes and servers matter, else within
+ * this one.
  */
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { run, start, toFullDisk } from './command.js';
+import { type Answered, runHere } from './here.js';
 
 let folder: string;
 beforeEach(() => {
@@ -15,12 +17,24 @@ afterEach(() => fs.rmSync(folder, { recursive: true, force: true }));
 
 const SMALL = ['--memory', '1MiB', '--working-set', '8MiB'];
 
+/** Runs a line within this process, with its temporary files in the folder. */
+async function here(...words: string[]): Promise<Answered> {
+  const { TMPDIR } = process.env;
+  process.env.TMPDIR = folder;
+  try {
+    return await runHere(...words);
+  } finally {
+    if (TMPDIR === undefined) delete process.env.TMPDIR;
+    else process.env.TMPDIR = TMPDIR;
+  }
+}
+
 describe('help', () => {
   const files = ['ls', 'cat', 'stat', 'tree', 'cp', 'mkdir', 'rm', 'mv', 'ln', 'df', 'check', 'mkfs ext3'];
   it.each(['demo', 'serve nbd', 'serve nfs', 'swap init', 'swap info', 'reserves', 'graph', ...files])(
     '%s shows examples and options',
     async (verb) => {
-      const { code, stdout, stderr } = await run(...verb.split(' '), '--help');
+      const { code, stdout, stderr } = await here(...verb.split(' '), '--help');
       expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
       expect(stdout).toContain('Examples:');
       expect(stdout).toContain('--json');
@@ -30,7 +44,11 @@ describe('help', () => {
 });
 
 it.each(['cp', 'lab'])('help %s is its --help', async (verb) => {
-  expect((await run('help', verb)).stdout).toBe((await run(verb, '--help')).stdout);
+  expect((await here('help', verb)).stdout).toBe((await here(verb, '--help')).stdout);
+});
+
+it('help as a process is the same', async () => {
+  expect(await run('cp', '--help')).toMatchObject({ ...(await here('cp', '--help')), signal: null });
 });
 
 it('--version prints that of the package', async () => {
@@ -39,12 +57,12 @@ it('--version prints that of the package', async () => {
 });
 
 it('sizes in help are sizes', async () => {
-  expect((await run('demo', '--help')).stdout).toMatch(/--working-set <size> .*default: 128 MiB\)/);
+  expect((await here('demo', '--help')).stdout).toMatch(/--working-set <size> .*default: 128 MiB\)/);
 });
 
 describe('reserves and graph', () => {
   it('show the whole chain: the server of the same kernel is an edge', async () => {
-    const { code, stdout, stderr } = await start(['graph', 'nbd', ...SMALL, '--json'], { TMPDIR: folder }).ended;
+    const { code, stdout, stderr } = await here('graph', 'nbd', ...SMALL, '--json');
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     const { nodes, edges } = JSON.parse(stdout) as { nodes: { name: string; kind: string; level: number }[]; edges: [string, string][] };
     const chain = [...nodes].sort((a, b) => b.level - a.level);
@@ -64,7 +82,7 @@ describe('reserves and graph', () => {
   });
 
   it('count the same standing frames node by node as the kernel does in all', async () => {
-    const { code, stdout } = await start(['reserves', 'nbd', ...SMALL, '--json'], { TMPDIR: folder }).ended;
+    const { code, stdout } = await here('reserves', 'nbd', ...SMALL, '--json');
     expect(code).toBe(0);
     const plan = JSON.parse(stdout) as {
       standing: number;
@@ -77,7 +95,7 @@ describe('reserves and graph', () => {
   });
 
   it('take any device, and print a graph for Graphviz', async () => {
-    const { code, stdout } = await run('graph', 'mem:1MiB', '--dot');
+    const { code, stdout } = await here('graph', 'mem:1MiB', '--dot');
     expect(code).toBe(0);
     expect(stdout).toMatch(/^digraph writeout \{\n {2}"mem:1MiB" \[label="mem:1MiB\\nblock-device"\];\n\}\n$/);
   });
@@ -98,7 +116,7 @@ describe('demo', () => {
     });
     expect(report).toMatchObject({ policy: 'composed', unfundedAllocations: 0, holdingsBeyondDeclaration: 0 });
     expect(report.smallestMemoryBytes).toBe(
-      JSON.parse((await run('reserves', 'plan', 'nbd', '--working-set', '8MiB', '--json')).stdout).smallestMemoryBytes,
+      JSON.parse((await here('reserves', 'plan', 'nbd', '--working-set', '8MiB', '--json')).stdout).smallestMemoryBytes,
     );
     expect(report.nodes.map(({ kind }: { kind: string }) => kind)).toEqual(['block-device', 'server', 'block-device', 'swap-area']);
     for (const node of report.nodes) {
@@ -155,13 +173,13 @@ describe('demo', () => {
   });
 
   it.each(['none', 'memalloc', 'limits', 'vmio'])('runs under the policy %s', async (policy) => {
-    const { code, stdout } = await run('demo', '--memory', '1MiB', '--working-set', '4MiB', '--policy', policy, '--json');
+    const { code, stdout } = await here('demo', '--memory', '1MiB', '--working-set', '4MiB', '--policy', policy, '--json');
     expect(code).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({ policy, verified: true });
   });
 
   it('holds a working set that ends in the middle of a page', async () => {
-    const { code, stdout } = await run('demo', '--memory', '1MiB', '--working-set', String(3 * 2 ** 20 + 777), '--json');
+    const { code, stdout } = await here('demo', '--memory', '1MiB', '--working-set', String(3 * 2 ** 20 + 777), '--json');
     expect(code).toBe(0);
     expect(JSON.parse(stdout).workingSetBytes).toBe(3 * 2 ** 20 + 777);
   });
@@ -180,9 +198,7 @@ describe('demo', () => {
   });
 
   it('removes its files when it fails', async () => {
-    const { child, ended } = start(['demo', '--memory', '128KiB', '--working-set', '1GiB'], { TMPDIR: folder });
-    const { code, stderr } = await ended;
-    expect(child.exitCode).toBe(2);
+    const { code, stderr } = await here('demo', '--memory', '128KiB', '--working-set', '1GiB');
     expect(code).toBe(2);
     expect(stderr).toMatch(/tidemark: ENOMEM/);
     expect(fs.readdirSync(folder)).toEqual([]);
@@ -225,10 +241,10 @@ describe('serve nbd', () => {
     const { child, firstLine, ended } = start(['serve', 'nbd', image, '--export', 'disk one', '--listen', '127.0.0.1:0']);
     const uri = /^listening (nbd:\/\/127\.0\.0\.1:\d+\/disk%20one)$/.exec(await firstLine)?.[1];
     expect(uri).toBeDefined();
-    expect((await run('swap', 'init', uri as string, '--label', 'over nbd')).code).toBe(0);
+    expect((await here('swap', 'init', uri as string, '--label', 'over nbd')).code).toBe(0);
     child.kill(signal);
     expect(await ended).toMatchObject({ code: 0, signal: null });
-    expect((await run('swap', 'info', image)).stdout).toMatch(/^label +over nbd$/m);
+    expect((await here('swap', 'info', image)).stdout).toMatch(/^label +over nbd$/m);
   });
 
   it('serves several devices on a unix socket, read-only, and says so as an object', async () => {
@@ -247,7 +263,7 @@ describe('serve nbd', () => {
         readOnly: true,
       })),
     );
-    const refused = await run('swap', 'init', exports[1].uri);
+    const refused = await here('swap', 'init', exports[1].uri);
     expect(refused.code).toBe(2);
     expect(refused.stderr).toMatch(/^tidemark: EROFS/);
     child.kill('SIGINT');
@@ -288,12 +304,12 @@ describe('swap', () => {
       badPages: [],
       otherByteOrder: false,
     };
-    const made = await run('swap', 'init', image, '--label', 'fifteen-letters', '--uuid', uuid, '--json');
+    const made = await here('swap', 'init', image, '--label', 'fifteen-letters', '--uuid', uuid, '--json');
     expect(made).toMatchObject({ code: 0, stderr: '' });
     expect(JSON.parse(made.stdout)).toEqual(facts);
-    const read = await run('swap', 'info', image, '--json');
+    const read = await here('swap', 'info', image, '--json');
     expect(JSON.parse(read.stdout)).toEqual(facts);
-    const shown = await run('swap', 'info', image);
+    const shown = await here('swap', 'info', image);
     expect(shown.stdout.split('\n').slice(1, 6)).toEqual([
       'version     1',
       'label       fifteen-letters',
@@ -316,7 +332,7 @@ describe('swap', () => {
     bytes.writeUInt32BE(7, 1536);
     bytes.write('SWAPSPACE2', 4086, 'latin1');
     fs.writeFileSync(image, bytes);
-    const { stdout } = await run('swap', 'info', image, '--json');
+    const { stdout } = await here('swap', 'info', image, '--json');
     expect(JSON.parse(stdout)).toMatchObject({ nrPages: 16, badPages: [7], usableBytes: 14 * 4096, otherByteOrder: true });
   });
 });
