@@ -128,11 +128,8 @@ export class FuseMount {
       await this.#takeDown(error);
     });
     this.closed.catch(() => {}); // whoever unmounts, or waits for it, is told
-    const told = vfs.changes.subscribe({
-      changed: (change) => {
-        if (!this.#dispatcher.isOwnChange) this.#invalidations.changed(change, service.kernelMinor);
-      },
-      ended: () => {},
+    const told = vfs.changes.subscribe((change) => {
+      if (!this.#dispatcher.isOwnChange) this.#invalidations.changed(change, service.kernelMinor);
     });
     this.#unsubscribe = told ?? this.#unsubscribe;
   }
