@@ -51,7 +51,7 @@ describe('random work with a model', () => {
         await compareThere(world, kernel, server.kernel, await work(world, kernel, 3, 40));
       },
     };
-    await explore(scenario, { nrSeeds: 3 * RUNS, command });
+    await explore(scenario, { nrSeeds: RUNS, command });
   });
 
   it('over links that lose pieces, and are cut anywhere', async () => {
@@ -71,7 +71,7 @@ describe('random work with a model', () => {
         nrReplays += volume.statistics.nrReplays;
       },
     };
-    await explore(scenario, { nrSeeds: 4 * RUNS, command });
+    await explore(scenario, { nrSeeds: 2 * RUNS, command });
     expect(nrReplays).toBeGreaterThan(0);
   });
 
@@ -100,7 +100,7 @@ describe('random work with a model', () => {
         nrLosses += volume.statistics.nrLosses;
       },
     };
-    await explore(scenario, { nrSeeds: 4 * RUNS, command });
+    await explore(scenario, { nrSeeds: 2 * RUNS, command });
     expect(nrLosses).toBeGreaterThan(0);
   });
 
@@ -130,7 +130,7 @@ describe('random work with a model', () => {
         nrLosses += volume.statistics.nrLosses;
       },
     };
-    await explore(scenario, { nrSeeds: 5 * RUNS, command });
+    await explore(scenario, { nrSeeds: 3 * RUNS, command });
     expect(nrLosses).toBeGreaterThan(0);
   });
 });
