@@ -31,7 +31,7 @@ Examples:
   tidemark mount ext3:disk.img /mnt
 
 Devices: mem:SIZE, file:PATH or a bare PATH, nbd://HOST:PORT/EXPORT, nbd+unix:///EXPORT?socket=PATH, md:DEVICE,DEVICE….
-Trees: ext3:DEVICE, memfs:SIZE. Files: TREE::/path; for cp also paths of the host.
+Trees: ext3:DEVICE, memfs:SIZE, nfs://HOST/EXPORT[?nfsport=N&mountport=M]. Files: TREE::/path; for cp also paths of the host.
 Sizes: bytes, or a whole number with KiB, MiB, GiB, TiB (K, M, G, T mean the same).`;
 
 export { endOnStreamFailure } from './outcome.js';

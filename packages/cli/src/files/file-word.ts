@@ -2,6 +2,7 @@
  * The words TREE and FILE.
  *
  *     TREE    memfs:SIZE   ext3:DEVICE   ext2:DEVICE         what a kernel mounts
+ *             nfs://HOST/EXPORT[?nfsport=N&mountport=M]
  *     FILE    TREE::/path                                    the rightmost `::/` wins
  *             TREE                                           its root
  *             path                                           no scheme: a path of the host; one with a colon is ./a:b

@@ -11,7 +11,8 @@ export interface FileVerbWords {
 const MEMORY_BYTES = 16 * 2 ** 20;
 
 const FILE_HELP = `
-FILE is TREE::/path, as in ext3:disk.img::/etc/passwd; a TREE alone is its root. TREE: ext3:DEVICE, memfs:SIZE.`;
+FILE is TREE::/path, as in ext3:disk.img::/etc/passwd; a TREE alone is its root. TREE: ext3:DEVICE, memfs:SIZE,
+nfs://HOST/EXPORT[?nfsport=N&mountport=M].`;
 
 /** Adds the common options to a verb. */
 export function fileVerb(command: Command, examples: string): Command {

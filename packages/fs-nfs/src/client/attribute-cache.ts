@@ -11,7 +11,7 @@
  *
  * A size that the server tells counts unless we know better: while pages are dirty or on their way, the file is as long as we made it.
  */
-import { type Clock, FileType, type Inode } from '@tidemark/core';
+import { type Clock, FILE_SIZE_MAX_BYTES, FileType, type Inode } from '@tidemark/core';
 import {
   type FileAttributes,
   isSameTime,
@@ -130,8 +130,8 @@ export class AttributeCache {
     inode.accessedMs = msOfTime(atime);
     inode.modifiedMs = hasOwn ? Math.max(inode.modifiedMs, msOfTime(mtime)) : msOfTime(mtime);
     inode.changedMs = hasOwn ? Math.max(inode.changedMs, msOfTime(ctime)) : msOfTime(ctime);
-    if (!inode.isRegular) inode.sizeBytes = sizeBytes;
-    else if (!node.isResizing && (!hasOwn || sizeBytes > inode.sizeBytes)) inode.sizeBytes = sizeBytes;
+    const size = Math.min(sizeBytes, FILE_SIZE_MAX_BYTES); // what is beyond nobody can read here
+    if (!inode.isRegular || (!node.isResizing && (!hasOwn || size > inode.sizeBytes))) inode.sizeBytes = size;
     node.known = { sizeBytes, mtime, ctime };
     const { fileMinMs, fileMaxMs, directoryMinMs, directoryMaxMs } = this.target;
     const [least, most] = inode.isDirectory ? [directoryMinMs, directoryMaxMs] : [fileMinMs, fileMaxMs];

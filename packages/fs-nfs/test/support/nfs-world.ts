@@ -6,6 +6,7 @@ import { type DiskImage, type LinkOptions, type Machine, SimulatedDisk, Simulate
 import type { Plugin } from '@tidemark/core';
 import type { NfsVolume } from '../../src/client/volume.js';
 import { watchedNfs } from '../client-fixture.js';
+import type { Tamper } from './tamper.js';
 
 export const ADDRESS = 'server:2049';
 const HANDLE_KEY = new Uint8Array(16).fill(5);
@@ -97,6 +98,7 @@ export async function bootNfsWorld(
     readonly memory?: string;
     readonly serverMemory?: string;
     readonly plugins?: readonly Plugin[];
+    readonly tamper?: Tamper;
   } = {},
 ): Promise<NfsWorld> {
   const network = new SimulatedNetwork(world, setup.link);
@@ -106,7 +108,7 @@ export async function bootNfsWorld(
   const { plugin, volume } = watchedNfs();
   const kernel = await world.boot(client, {
     memory: setup.memory ?? '4MiB',
-    plugins: [plugin, network.transportOf(client), ...(setup.plugins ?? [])],
+    plugins: [plugin, setup.tamper?.between(network.transportOf(client)) ?? network.transportOf(client), ...(setup.plugins ?? [])],
   });
   await kernel.mount(`nfs://server/?nfsport=2049&mountport=2049`, '/', setup.mount);
   return { network, server, kernel, volume: volume() };
