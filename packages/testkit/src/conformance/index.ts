@@ -14,3 +14,6 @@ export {
 export type { FileSystemSubject, FileSystemSupports, Ground, SuiteOptions } from './subject.js';
 export { breakFileSystem, type FileSystemDefect } from './break-file-system.js';
 export { defectsFor, FILE_SYSTEM_DEFECTS } from './file-system-defects.js';
+export { BLOCK_DEVICE_DEFECTS, type BlockDeviceDefect, breakBlockDevice } from './block-device-defects.js';
+export type { BlockDeviceSubject, BlockGround } from './block-stage.js';
+export { blockDeviceCases, describeBlockDevice } from './describe-block-device.js';

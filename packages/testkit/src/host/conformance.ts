@@ -12,6 +12,8 @@
  * @packageDocumentation
  */
 import type { ConformanceCase, TestRunner } from '../conformance/case.js';
+import type { BlockDeviceSubject } from '../conformance/block-stage.js';
+import { blockDeviceCases as blockCasesOn, describeBlockDevice as describeBlocksOn } from '../conformance/describe-block-device.js';
 import { describeFileSystem as describeOn, fileSystemCases as casesOn } from '../conformance/describe-file-system.js';
 import type { FileSystemSubject, SuiteOptions } from '../conformance/subject.js';
 import { drainReactions } from './explore.js';
@@ -31,4 +33,14 @@ export function fileSystemCases(subject: FileSystemSubject, options: SuiteOption
 /** Gives the cases of a filesystem to a test runner. */
 export function describeFileSystem(subject: FileSystemSubject, runner: TestRunner, options: SuiteOptions = {}): void {
   describeOn(subject, runner, { ...options, effort: effortOf(options), afterReactions: drainReactions });
+}
+
+/** Cases for a block device, as `fileSystemCases`. */
+export function blockDeviceCases(subject: BlockDeviceSubject, options: SuiteOptions = {}): ConformanceCase[] {
+  return blockCasesOn(subject, { ...options, effort: effortOf(options), afterReactions: drainReactions });
+}
+
+/** Gives the cases of a block device to a test runner. */
+export function describeBlockDevice(subject: BlockDeviceSubject, runner: TestRunner, options: SuiteOptions = {}): void {
+  describeBlocksOn(subject, runner, { ...options, effort: effortOf(options), afterReactions: drainReactions });
 }
