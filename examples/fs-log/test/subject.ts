@@ -10,6 +10,14 @@ export function logSubject(plugin: Plugin, name = 'fs-log'): FileSystemSubject {
     async create({ kernel, device, isFresh }) {
       await kernel.mount('log:disk', '/', { device, format: isFresh });
     },
-    supports: { persistent: true, crashConsistent: true, hardLinks: true, symlinks: true, specialFiles: true, handles: true },
+    supports: {
+      persistent: true,
+      crashConsistent: true,
+      hardLinks: true,
+      symlinks: true,
+      specialFiles: true,
+      handles: true,
+      pinnedFiles: true,
+    },
   };
 }
