@@ -131,7 +131,7 @@ export * from './kernel/plugin.js';
 export * from './kernel/progress.js';
 export * from './kernel/stall-report.js';
 export * from './kernel/swap-subsystem.js';
-export type { SwapTarget } from './kernel/swap-target.js';
+export { type PinBacking, type PinTarget, withBacking } from './kernel/pin-target.js';
 export * from './kernel/tokens.js';
 export * from './kernel/vmstat.js';
 export * from './kernel/watchdog.js';

@@ -5,7 +5,15 @@
  *
  * Whatever fails undoes what was done, last first, and leaves every device as it was.
  */
-import { type BlockDevice, type Kernel, KernelError, type StandingCharge, type TaskContext, type WriteoutNode } from '@tidemark/core';
+import {
+  type BlockDevice,
+  type Kernel,
+  KernelError,
+  type PinTarget,
+  type StandingCharge,
+  type TaskContext,
+  type WriteoutNode,
+} from '@tidemark/core';
 import { ArrayCore } from './array/array-core.js';
 import { ArrayState } from './array/array-state.js';
 import { Member } from './array/member.js';
@@ -14,7 +22,7 @@ import { Raid1Device } from './array/raid1-device.js';
 import { type FoundMember, readMember } from './array/read-member.js';
 import { Request } from './array/request.js';
 import { type Selection, selectMembers } from './array/select.js';
-import { type BitmapFile, BitmapPlace } from './bitmap-place.js';
+import { BitmapPlace } from './bitmap-place.js';
 import type { ArrayFacts } from './bitmap/load.js';
 import { raid1Footprint, requestFrames, windowPages } from './footprint.js';
 import { SECTOR_BYTES } from './format/fields.js';
@@ -30,8 +38,8 @@ export interface AssembleOptions {
   /** Starts it with members missing that were there before. Default false. */
   readonly degraded?: boolean;
   readonly readOnly?: boolean;
-  /** The file that its bitmap is in. Without it an array whose bitmap is in a file is one without a bitmap. */
-  readonly bitmapFile?: BlockDevice | BitmapFile;
+  /** The file that its bitmap is in: a device, a path, an open file. Without it an array whose bitmap is in a file is one without a bitmap. */
+  readonly bitmapFile?: PinTarget;
   /** What a pass (resync, recovery, check) does at most, in bytes a second. Default 200,000,000. */
   readonly syncBytesPerSecond?: number;
   /** The same while the array is written to. Default 1,000,000. */

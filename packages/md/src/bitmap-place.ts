@@ -10,6 +10,8 @@ import {
   type NodeFootprint,
   PAGE_SIZE,
   type PinnedFile,
+  type PinTarget,
+  withBacking,
   type WriteoutEdge,
   type WriteoutNode,
 } from '@tidemark/core';
@@ -22,16 +24,8 @@ import { WriteIntentBitmap } from './bitmap/write-intent-bitmap.js';
 import { bitmapFootprint } from './footprint.js';
 import { BITMAP_HEADER_BYTES } from './format/bitmap-superblock.js';
 
-/** What is no block device: something whose package pins it, and its node of the writeout graph. */
-export interface BitmapFile {
-  readonly name: string;
-  /** What the package of the file claims. */
-  readonly backing: object;
-  readonly node: WriteoutNode;
-}
-
-/** Where a bitmap is: on the members, or in a file. */
-export type BitmapWhere = 'internal' | { readonly file: BlockDevice | BitmapFile };
+/** Where a bitmap is: on the members, or in a file, which is whatever can be pinned. */
+export type BitmapWhere = 'internal' | { readonly file: PinTarget };
 
 /** A bitmap's node, and what it takes to undo it. */
 export class BitmapPlace {
@@ -54,25 +48,31 @@ export class BitmapPlace {
    */
   static async open(kernel: Kernel, core: ArrayCore, where: BitmapWhere, user: WriteoutNode | null): Promise<BitmapPlace> {
     const place = new BitmapPlace(kernel, core, where === 'internal');
-    const { node } = place;
-    const below: WriteoutNode[] = [];
-    let prepare: (() => Promise<() => Promise<void>>) | undefined;
-    if (where === 'internal') below.push(...core.state.members.map((member) => member.node));
-    else {
-      const file = where.file instanceof BlockDevice ? await fileOf(kernel, where.file) : where.file;
-      below.push(file.node);
-      prepare = async () => {
-        const pinned = await kernel
-          .swapHooksOf(file.backing, file.name)
-          .swapActivate(core.task, file.backing, { user: node.name, nrUnits: 1 });
-        place.#pinned = pinned;
-        return () => pinned.release();
-      };
+    if (where === 'internal') {
+      const members = core.state.members.map((member) => member.node);
+      await place.#admit(members, user);
+    } else {
+      const doing = 'keep a bitmap on';
+      await withBacking(kernel, where.file, doing, async (backing, name) => {
+        if (backing instanceof BlockDevice) kernel.requireOwn(backing, doing);
+        const pin = (): Promise<PinnedFile> =>
+          kernel.swapHooksOf(backing, name).swapActivate(core.task, backing, { user: place.node.name, nrUnits: 1 });
+        await place.#admit([await kernel.writeoutNodeOf(backing)], user, pin);
+      });
     }
+    return place;
+  }
+
+  async #admit(below: readonly WriteoutNode[], user: WriteoutNode | null, pin?: () => Promise<PinnedFile>): Promise<void> {
+    const { node, kernel } = this;
     const edges: WriteoutEdge[] = below.map((to) => [node, to] as const);
     if (user !== null) edges.unshift([user, node]);
-    await kernel.reserves.admit(kernel.task, { candidates: [{ node, prepare }], edges });
-    return place;
+    const prepare = async (): Promise<() => Promise<void>> => {
+      const pinned = await (pin as () => Promise<PinnedFile>)();
+      this.#pinned = pinned;
+      return () => pinned.release();
+    };
+    await kernel.reserves.admit(kernel.task, { candidates: [{ node, prepare: pin && prepare }], edges });
   }
 
   #store(offsetSectors: number): BitmapStore {
@@ -117,13 +117,8 @@ export class BitmapPlace {
   }
 }
 
-async function fileOf(kernel: Kernel, device: BlockDevice): Promise<BitmapFile> {
-  kernel.requireOwn(device, 'keep a bitmap on');
-  return { name: device.name, backing: device, node: await kernel.writeoutNodeOf(device) };
-}
-
 /** @throws KernelError EINVAL for what is no place for a bitmap. */
 export function checkWhere(where: BitmapWhere): void {
-  const isFile = typeof where === 'object' && where !== null && typeof where.file === 'object' && where.file !== null;
+  const isFile = typeof where === 'object' && where !== null && ['object', 'string'].includes(typeof where.file) && where.file !== null;
   if (where !== 'internal' && !isFile) throw new KernelError('EINVAL', "a bitmap is 'internal', or { file }");
 }

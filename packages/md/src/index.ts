@@ -19,7 +19,7 @@
 export type { MemberState } from './array/member.js';
 export type { SyncAction, SyncProgress } from './array/sync-pass.js';
 export type { AssembleOptions, RefusedDevice } from './assemble.js';
-export type { BitmapFile, BitmapWhere } from './bitmap-place.js';
+export type { BitmapWhere } from './bitmap-place.js';
 export type { BitmapOptions } from './bitmap/load.js';
 export type { CreateOptions } from './create.js';
 export { bitmapFootprint, describeRaid1, raid1Footprint } from './footprint.js';

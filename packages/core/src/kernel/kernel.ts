@@ -44,10 +44,10 @@ import { claimant, defaultRule } from './defaults.js';
 import { createKernelContainer, type DependencyContainer, resolveEach } from './di.js';
 import { LocalConnections } from './local-connections.js';
 import { type MemInfo, meminfo } from './meminfo.js';
+import { nameOfTarget, type PinTarget, withBacking } from './pin-target.js';
 import { orderPlugins, type Plugin } from './plugin.js';
 import { makeStallReport, type StallReport } from './stall-report.js';
 import type { SwapAreaInfo, SwapOnOptions, SwapSubsystem } from './swap-subsystem.js';
-import { nameOfTarget, type SwapTarget, swapOnTarget } from './swap-target.js';
 import {
   BLOCK_DRIVER,
   CLOCK,
@@ -371,8 +371,9 @@ export class Kernel {
    * @throws KernelError ENOSYS without the swap plugin; EINVAL (a hole, with its offset), EBUSY, ENOMEM (naming the smallest budget), EIO,
    * EOPNOTSUPP for a file of a filesystem that does not write in place, and what opening a path fails with.
    */
-  async swapOn(target: SwapTarget, options: SwapOnOptions = {}): Promise<SwapAreaInfo> {
-    const area = await swapOnTarget(this, this.#swapSubsystem('swap on'), target, options);
+  async swapOn(target: PinTarget, options: SwapOnOptions = {}): Promise<SwapAreaInfo> {
+    const swap = this.#swapSubsystem('swap on');
+    const area = await withBacking(this, target, 'swap on', (backing, name) => swap.swapOn(backing, options, name));
     this.reclaim.kswapd.hope();
     return area;
   }
@@ -382,8 +383,8 @@ export class Kernel {
    * @param target as it was given to `swapOn`, or the area's name.
    * @throws KernelError; then the area is on as before.
    */
-  async swapOff(target: SwapTarget): Promise<void> {
-    await this.#swapSubsystem('swap off').swapOff(nameOfTarget(target));
+  async swapOff(target: PinTarget): Promise<void> {
+    await this.#swapSubsystem('swap off').swapOff(nameOfTarget(target, 'swap off'));
   }
 
   #swapSubsystem(doing: string): SwapSubsystem {
