@@ -1,5 +1,5 @@
 /**
- * `@tidemark/fs-nfs`: NFS version 3 over ONC RPC: a server, and the messages of both sides.
+ * `@tidemark/fs-nfs`: NFS version 3 over ONC RPC: a client, which is a filesystem plugin, and a server.
  *
  * @example
  * ```ts
@@ -24,5 +24,12 @@ export type { NfsExportOptions } from './server/export-table.js';
 export { NfsServer, type NfsServerOptions } from './server/nfs-server.js';
 export { nfs } from './client/plugin.js';
 export { describeNfsClient, nfsClientFootprints, type NfsClientFootprints, type NfsClientSizes, nfsClientSizes } from './client/sizes.js';
-export { NFS_OPTION_NAMES, type NfsMountOptions, type NfsTarget, parseNfsUrl } from './client/url.js';
+export {
+  NFS_NUMBER_OPTIONS,
+  NFS_OPTION_NAMES,
+  type NfsOptionLimit,
+  type NfsMountOptions,
+  type NfsTarget,
+  parseNfsUrl,
+} from './client/url.js';
 export { describeNfsServer, nfsServerFootprint, type NfsServerSizes, nfsServerSizes } from './server/sizes.js';

@@ -32,7 +32,7 @@ describe('swap in a file on NFS', () => {
       async run(world) {
         const { kernel } = await bootSwap(world);
         await world.together(
-          () => runSwapLoad(world, kernel, LOAD),
+          async () => void (await runSwapLoad(world, kernel, LOAD)),
           () => fileBeside(world, kernel),
         );
         expect(kernel.vmstat().pswpout).toBeGreaterThan(0);

@@ -37,6 +37,7 @@ import { NfsVolume } from './volume.js';
 
 /** Pages of one writeback run at most: what the page cache gives. */
 const RUN_PAGES = 32;
+const LOCAL_JUKEBOX_MS = 10;
 
 interface ServerSays {
   readonly rootFileid: number;
@@ -59,6 +60,8 @@ export async function mountNfs(kernel: Kernel, task: TaskContext, source: string
     reserves.graph.has(nodes.rpc) && reserves.graph.successorsOf(nodes.rpc).some(({ kind }) => kind === 'server');
   const replies: WaitParty = { kind: 'server', name: `at ${target.host}` };
   const heldBy = (): Iterable<WaitParty> => (isServerLocal() ? reserves.graph.successorsOf(nodes.rpc) : [replies]);
+  // A server of this kernel answers when there is room again: its answer is the wake-up, not a clock (M15).
+  const jukeboxMs = (): number => (isServerLocal() ? Math.min(LOCAL_JUKEBOX_MS, target.jukeboxMs) : target.jukeboxMs);
   const footprints = nfsClientFootprints(memory.nrFrames);
   const names = nodeNames(target.name);
   const node = (name: string, footprint: WriteoutNode['footprint']): WriteoutNode => ({ name, kind: 'filesystem', footprint });
@@ -85,7 +88,7 @@ export async function mountNfs(kernel: Kernel, task: TaskContext, source: string
     undo.push(() => client.close());
     undo.push(() => connections.close());
     const lanes = await connections.open(inside, nfsPort, client);
-    const calls = new NfsCalls({ name: target.name, clock, jukeboxMs: target.jukeboxMs, ...lanes });
+    const calls = new NfsCalls({ name: target.name, clock, jukeboxMs, ...lanes });
     const says = await askServer(inside, target, sizes, calls, handle);
     const cache = new AttributeCache(clock, target, () => calls.serial);
     const committer = new Committer(target.name, { calls, cache, units: sizes.units, commitUnits: () => reserves.unitsOf(nodes.commit) });

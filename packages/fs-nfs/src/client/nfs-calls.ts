@@ -35,7 +35,8 @@ export interface NfsReply<T> {
 export interface NfsCallsParts {
   readonly name: string;
   readonly clock: Clock;
-  readonly jukeboxMs: number;
+  /** Milliseconds before a call is made again that was answered JUKEBOX. */
+  jukeboxMs(): number;
   readonly writeout: RpcConnection;
   readonly general: RpcConnection;
   readonly writes: RpcLane;
@@ -61,6 +62,8 @@ export class NfsCalls {
   readonly #pauses: WaitQueue;
   /** Calls begun so far. */
   serial = 0;
+  /** Of each procedure. */
+  readonly counts = new Float64Array(Nfs3.COMMIT + 1);
   /** Replies that said JUKEBOX. */
   nrJukebox = 0;
 
@@ -84,7 +87,7 @@ export class NfsCalls {
 
   async #pause(task: TaskContext): Promise<number> {
     const { clock, jukeboxMs } = this.#parts;
-    const timer = clock.setTimer(jukeboxMs, () => this.#pauses.wakeAll());
+    const timer = clock.setTimer(jukeboxMs(), () => this.#pauses.wakeAll());
     const woken = await this.#pauses.wait(task);
     clock.clearTimer(timer);
     return woken;
@@ -102,6 +105,7 @@ export class NfsCalls {
     const connection = lane === others || lane === long ? general : writeout;
     for (;;) {
       const startedAt = ++this.serial;
+      this.counts[procedure]++;
       const read = (input: XdrReader, call: RpcCall): NfsReply<T> => {
         const nfsStatus = input.u32();
         const isOk = nfsStatus === NfsStatus.OK;
@@ -135,6 +139,7 @@ export class NfsCalls {
   async ping(task: TaskContext): Promise<0 | NegErrno> {
     const { writeout, general, commits, others } = this.#parts;
     const spec = { program: NFS_PROGRAM, version: NFS_VERSION, procedure: Nfs3.NULL, put: () => {}, get: () => NO_FAILURE };
+    this.counts[Nfs3.NULL] += 2;
     const first = await general.call(task, others, spec);
     const second = typeof first === 'number' ? first : await writeout.call(task, commits, spec);
     return typeof second === 'number' ? second : 0;

@@ -3,7 +3,6 @@
  * win.
  */
 import { KernelError, type MountOptions } from '@tidemark/core';
-import { NFS_PORT } from '../protocol/nfs3-constants.js';
 
 /** Options of a mount. The names of those in a URL are the same, but for `noac`, `soft` and `hard`, which want no value. */
 export interface NfsMountOptions extends MountOptions {
@@ -67,16 +66,17 @@ export interface NfsTarget {
   readonly usesPlus: boolean;
 }
 
-interface Limit {
+/** An option that is a number. */
+export interface NfsOptionLimit {
   readonly least: number;
   readonly most: number;
   readonly standard: number;
 }
 
-const PORT: Limit = { least: 1, most: 65_535, standard: 0 };
-const ID: Limit = { least: 0, most: 0xffff_fffe, standard: 0 };
-const SECONDS = (standard: number): Limit => ({ least: 0, most: 86_400, standard });
-const TRANSFER: Limit = { least: 1024, most: 1 << 20, standard: 1 << 20 };
+const PORT: NfsOptionLimit = { least: 1, most: 65_535, standard: 0 };
+const ID: NfsOptionLimit = { least: 0, most: 0xffff_fffe, standard: 0 };
+const SECONDS = (standard: number): NfsOptionLimit => ({ least: 0, most: 86_400, standard });
+const TRANSFER: NfsOptionLimit = { least: 1024, most: 1 << 20, standard: 1 << 20 };
 /** Options that are numbers. */
 const NUMBERS = {
   nfsport: PORT,
@@ -94,14 +94,16 @@ const NUMBERS = {
   acdirmin: SECONDS(30),
   acdirmax: SECONDS(60),
   jukeboxMs: { least: 1, most: 600_000, standard: 5_000 },
-} as const satisfies Record<string, Limit>;
+} as const satisfies Record<string, NfsOptionLimit>;
 /** Options that are there or not. */
 const FLAGS = ['soft', 'hard', 'noac', 'rdirplus', 'nordirplus'] as const;
 const GROUPS_MAX = 16;
 /** What core and the command line know of a mount, and what says nothing new. */
 const OTHERS = ['readOnly', 'mode', 'groups', 'version', 'vers', 'device'];
 
-/** Every option by name, as documentation and tests have it. */
+/** The options that are numbers, with their bounds: for documentation. */
+export const NFS_NUMBER_OPTIONS: Readonly<Record<string, NfsOptionLimit>> = NUMBERS;
+/** Every option by name. */
 export const NFS_OPTION_NAMES: readonly string[] = [...Object.keys(NUMBERS), ...FLAGS, 'groups', 'version'];
 
 /**
@@ -187,6 +189,3 @@ function decodePath(source: string, path: string): string {
 function invalid(source: string, why: string): KernelError {
   return new KernelError('EINVAL', `${JSON.stringify(source)}: ${why}`);
 }
-
-/** The port NFS is at, if nobody says. */
-export const NFS_PORT_STANDARD = NFS_PORT;
