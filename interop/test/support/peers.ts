@@ -36,7 +36,6 @@ const PACKAGES = {
   'mount.nfs': 'nfs-common',
   'nbd-client': 'nbd-client',
   mdadm: 'mdadm',
-  e2fsck: 'e2fsprogs',
 } as const;
 
 export type Peer = keyof typeof PACKAGES;
