@@ -45,7 +45,7 @@ const TASKS = {
   },
   interop: { build: '.', steps: (args) => [[bin('vitest'), 'run', '--project', 'interop', ...args]] },
   mutants: { build: '.', steps: (args) => [[bin('vitest'), 'run', '--project', 'mutants', ...args]] },
-  readme: { build: 'packages/cli', steps: (args) => [['test/built/readme.mjs', ...args]] },
+  readme: { build: 'packages/cli', steps: (args) => [['test/built/readme.mjs', ...args], ['test/built/template.mjs']] },
 };
 
 const [task, ...args] = process.argv.slice(2);

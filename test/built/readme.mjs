@@ -11,9 +11,8 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
+import { install, pack, root, run as runIn, say } from './packed.mjs';
 
-const root = path.dirname(path.dirname(path.dirname(fileURLToPath(import.meta.url))));
 const PACKAGES = ['core', 'net', 'swap', 'nbd', 'md', 'fs-ext3', 'testkit', 'lab', 'cli'];
 const PROGRAM_LINES_MAX = 10;
 
@@ -21,9 +20,9 @@ const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tidemark-readme-'));
 try {
   const program = cutProgram(fs.readFileSync(path.join(root, 'README.md'), 'utf8'));
   fs.writeFileSync(path.join(folder, 'swap.mjs'), program);
-  const tarballs = pack();
+  const tarballs = pack(PACKAGES, folder);
   say(`packed ${Object.keys(tarballs).join(', ')}`);
-  install(tarballs);
+  install(tarballs, folder);
   // The program itself, not npx around it: npx does not pass signals on.
   const node24 = run('npx', ['-y', '-p', 'node@24', 'node', '-p', 'process.execPath']).trim();
   for (const node of [process.execPath, node24]) {
@@ -52,35 +51,6 @@ function cutProgram(readme) {
   return match[1];
 }
 
-/** Packs every package with the pinned pnpm. @returns tarball by name. */
-function pack() {
-  const { packageManager } = JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'utf8'));
-  const tarballs = {};
-  for (const name of PACKAGES) {
-    const output = run('npx', ['-y', packageManager, 'pack', '--json', '--pack-destination', folder], path.join(root, 'packages', name));
-    const packed = JSON.parse(output.slice(output.indexOf('{')));
-    const files = run('tar', ['-tzf', packed.filename])
-      .split('\n')
-      .map((file) => file.replace(/^package\//, ''));
-    for (const wanted of ['LICENSE', 'README.md', 'package.json', name === 'cli' ? 'dist/main.js' : 'dist/index.js']) {
-      assert(files.includes(wanted), `the tarball of ${name} has no ${wanted}`);
-    }
-    assert(
-      !files.some((file) => file.endsWith('.tsbuildinfo') || file.startsWith('test/')),
-      `the tarball of ${name} holds what it should not`,
-    );
-    tarballs[packed.name] = `file:${packed.filename}`;
-  }
-  return tarballs;
-}
-
-/** Installs the tarballs into the folder; no @tidemark/* comes from a registry, not even as a dependency of another. */
-function install(tarballs) {
-  const overrides = Object.fromEntries(Object.keys(tarballs).map((name) => [name, `$${name}`]));
-  fs.writeFileSync(path.join(folder, 'package.json'), JSON.stringify({ private: true, type: 'module', dependencies: tarballs, overrides }));
-  run('npm', ['install', '--no-audit', '--no-fund', '--loglevel=error']);
-}
-
 /** Starts the packed server on a free port. @returns the export's URI, and what stops it and checks that it ended well. */
 async function serve(node) {
   const bin = path.join(folder, 'node_modules/@tidemark/cli/bin/tidemark.js');
@@ -97,10 +67,6 @@ async function serve(node) {
   return [JSON.parse(line).listening, stop];
 }
 
-function run(command, args, cwd = folder) {
-  return execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], timeout: 300_000 });
-}
-
-function say(line) {
-  process.stdout.write(`${line}\n`);
+function run(command, args) {
+  return runIn(command, args, folder);
 }
