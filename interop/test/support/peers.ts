@@ -34,6 +34,7 @@ const PACKAGES = {
   busybox: 'busybox-static',
   modprobe: 'kmod',
   'mount.nfs': 'nfs-common',
+  e2fsck: 'e2fsprogs',
   'nbd-client': 'nbd-client',
   mdadm: 'mdadm',
 } as const;
