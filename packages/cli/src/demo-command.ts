@@ -7,12 +7,14 @@ import { formatReport } from './demo/report.js';
 import { runDemo } from './demo/run.js';
 import { choiceOption, countOption, pathOption, sizeOption } from './grammar.js';
 import { Stalled } from './outcome.js';
+import { STACKS, type StackName } from './stack.js';
 import { createProgress } from './progress.js';
 
 const EXAMPLES = `
 Examples:
   tidemark demo
   tidemark demo --memory 8MiB --working-set 1GiB
+  tidemark demo --stack ext3                            on a file of an ext3 that lies on an NBD device
   tidemark demo --input /usr/bin/node --seed 7 --json
   tidemark demo --policy memalloc                       with one shared reserve instead of an account for each node
 
@@ -24,7 +26,7 @@ memoryFrames, peakRssBytes, nodes [{ name, kind, level, nrUnits, need, standing,
 holdingsBeyondDeclaration.`;
 
 interface Words {
-  stack: 'nbd';
+  stack: StackName;
   memory: number;
   workingSet: number;
   input?: string;
@@ -38,7 +40,7 @@ export function demoCommand(program: Command): void {
   program
     .command('demo')
     .description('Hold a working set much larger than memory, swap it out over a real connection, and get every byte back')
-    .option('--stack <name>', 'what to swap on: nbd', choiceOption('--stack', ['nbd']), 'nbd')
+    .option('--stack <name>', `what to swap on: ${STACKS.join(', ')}`, choiceOption('--stack', STACKS), 'nbd' satisfies StackName)
     .addOption(sizeOption('--memory', 'page memory of the kernel', 8 * 2 ** 20))
     .addOption(sizeOption('--working-set', 'bytes to hold', 128 * 2 ** 20))
     .option(
@@ -56,13 +58,12 @@ export function demoCommand(program: Command): void {
     .option('--json', 'print the report as one JSON object')
     .addHelpText('after', EXAMPLES)
     .action(async (words: Words) => {
-      const { memory: memoryBytes, workingSet: workingSetBytes, input: inputPath, seed, policy, json } = words;
+      const { stack, memory: memoryBytes, workingSet: workingSetBytes, input: inputPath, seed, policy, json } = words;
       try {
-        const report = await runDemo({ memoryBytes, workingSetBytes, inputPath, seed, policy }, createProgress(json ?? false));
+        const report = await runDemo({ stack, memoryBytes, workingSetBytes, inputPath, seed, policy }, createProgress(json ?? false));
         process.stdout.write(json ? `${JSON.stringify(report)}\n` : formatReport(report));
       } catch (error) {
-        if (json && error instanceof Stalled)
-          process.stdout.write(`${JSON.stringify({ stack: words.stack, policy, stall: error.report })}\n`);
+        if (json && error instanceof Stalled) process.stdout.write(`${JSON.stringify({ stack, policy, stall: error.report })}\n`);
         throw error;
       }
     });

@@ -4,6 +4,7 @@
  */
 import { Kernel, PAGE_SIZE, planLeast, planStack } from '@tidemark/core';
 import { host } from '@tidemark/core/host';
+import { ext3 } from '@tidemark/fs-ext3';
 import { nbd } from '@tidemark/nbd/host';
 import { swap } from '@tidemark/swap';
 import type { Command } from 'commander';
@@ -93,7 +94,7 @@ function explain(kernel: Kernel, { json }: Words): string {
 }
 
 async function show(stack: string, { memory, workingSet }: Words, text: (kernel: Kernel) => string): Promise<void> {
-  const kernel = await Kernel.boot({ memory: memory ?? MEMORY_BYTES, plugins: [host, swap, nbd], name: 'reserves' });
+  const kernel = await Kernel.boot({ memory: memory ?? MEMORY_BYTES, plugins: [host, swap, nbd, ext3], name: 'reserves' });
   await withStack(kernel, stack, workingSet, () => void process.stdout.write(`${text(kernel)}\n`));
 }
 

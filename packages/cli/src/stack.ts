@@ -2,6 +2,7 @@
  * Stacks: what a writeout goes through, set up in one kernel. The demo runs on one; `reserves` and `graph` show one.
  *
  *     nbd           swap area → nbd client → TCP on loopback → nbd server → temporary file
+ *     ext3          swap area → a file of ext3 → nbd client → … (ext3-stack.ts)
  *     swap:DEVICE   swap area → the device
  *     DEVICE        the device alone
  *
@@ -12,11 +13,23 @@ import os from 'node:os';
 import path from 'node:path';
 import { type BlockDevice, formatSize, type Kernel, KernelError, MAX_SLOTS, PAGE_SIZE } from '@tidemark/core';
 import { NbdServer } from '@tidemark/nbd';
+import { startExt3Stack } from './ext3-stack.js';
 import { attempt } from './host-error.js';
 import { onWayOut } from './outcome.js';
 
 /** Stacks that have a name. */
-export const STACKS = ['nbd'] as const;
+export const STACKS = ['nbd', 'ext3'] as const;
+export type StackName = (typeof STACKS)[number];
+
+/** Sets up a stack that has a name, for a working set of so many bytes; all of it ends with the kernel. @throws KernelError. */
+export async function startStack(kernel: Kernel, stack: StackName, folder: string, workingSetBytes: number): Promise<void> {
+  if (stack === 'nbd') await startNbdStack(kernel, folder, workingSetBytes);
+  else await startExt3Stack(kernel, folder, swapFilePages(workingSetBytes));
+}
+
+export function isStackName(word: string): word is StackName {
+  return (STACKS as readonly string[]).includes(word);
+}
 
 /** Slots beyond the working set: readahead and clusters need not fit to the page. */
 const SLACK_PAGES = 256;
@@ -70,7 +83,7 @@ export async function withStack(kernel: Kernel, stack: string, workingSetBytes: 
       await kernel.shutdown();
     }
   };
-  if (stack === 'nbd') return withTemporaryFolder((folder) => run(() => startNbdStack(kernel, folder, workingSetBytes)));
+  if (isStackName(stack)) return withTemporaryFolder((folder) => run(() => startStack(kernel, stack, folder, workingSetBytes)));
   const device = swapDeviceOf(stack);
   if (device === null) return run(() => kernel.openBlockDevice(stack, { readOnly: true }));
   return run(async () => kernel.swapOn(await kernel.openBlockDevice(device), { format: /^mem:/i.test(device) }));

@@ -13,6 +13,7 @@ export type { AllocateWords, Words } from './check/tables.js';
 export { type MadeFilesystem, mkfs, type MkfsTarget } from './mkfs/mkfs.js';
 export { defaultJournalBlocks, type MkfsOptions, type MkfsPlan, planMkfs } from './mkfs/options.js';
 export { type BlockStore, type JournalFile, recover, type RecoveryReport } from './journal/recovery.js';
+export { describeExt3, ext3PinFrames, MOUNT_OBJECTS, type VolumeDescription } from './volume/footprint.js';
 export type { Geometry } from './format/geometry.js';
 export type { JournalSuperblock } from './format/journal.js';
 export type { Superblock } from './format/superblock.js';

@@ -60,6 +60,10 @@ export interface SwapAreaDescription {
   readonly checksum?: boolean;
   /** Longest transfer of the device in bytes, in an arena of `nrFrames`; what is not known counts as the longest there is. */
   maxTransferBytes?(nrFrames: number): number;
+  /** What pinning it takes, if it is no whole device, in an arena of `nrFrames`. */
+  pinFrames?(nrFrames: number, nrUnits: number): number;
+  /** Name of the area. Default: that of the device. */
+  readonly name?: string;
 }
 
 /** A swap area on a block device that is not there yet, for a dry run. */
@@ -67,12 +71,13 @@ export function describeSwapArea(area: SwapAreaDescription): NodeDescription {
   const { device, checksum = false } = area;
   const nrSlots = Math.min(area.nrSlots, MAX_SLOTS);
   return {
-    name: `swap:${device}`,
+    name: `swap:${area.name ?? device}`,
     kind: 'swap-area',
     needs: [device],
     footprint(nrFrames) {
       const transferBytes = area.maxTransferBytes?.(nrFrames) ?? Number.MAX_SAFE_INTEGER;
-      return swapAreaFootprint(nrFrames, nrSlots, checksum, swapPinFrames(nrFrames, transferBytes));
+      const pinFrames = area.pinFrames?.(nrFrames, writebackPages(nrFrames)) ?? swapPinFrames(nrFrames, transferBytes);
+      return swapAreaFootprint(nrFrames, nrSlots, checksum, pinFrames);
     },
   };
 }

@@ -2,11 +2,12 @@
  * What the demo reports: an object with documented keys for `--json`, and the same for people.
  */
 import { formatSize, type ReservePolicyName } from '@tidemark/core';
+import type { StackName } from '../stack.js';
 import { type DemoUse, formatDemoUse } from './plan.js';
 
 /** Keys and meaning are stable. Sizes in bytes, times in seconds, frames and pages of 4096 bytes. */
 export interface DemoReport extends DemoUse {
-  readonly stack: 'nbd';
+  readonly stack: StackName;
   /** Reserve policy that it ran under. */
   readonly policy: ReservePolicyName;
   /** True: there is no report unless every byte was. */

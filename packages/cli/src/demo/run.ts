@@ -17,11 +17,12 @@ import { setImmediate as afterIo } from 'node:timers/promises';
 import v8 from 'node:v8';
 import { Kernel, PAGE_SIZE, planLeast, type ReservePolicyName } from '@tidemark/core';
 import { host } from '@tidemark/core/host';
+import { ext3 } from '@tidemark/fs-ext3';
 import { nbd } from '@tidemark/nbd/host';
 import { PagedBuffer, swap } from '@tidemark/swap';
 import { JobFailed, onWayOut, Stalled } from '../outcome.js';
 import type { Progress } from '../progress.js';
-import { startNbdStack, withTemporaryFolder } from '../stack.js';
+import { type StackName, startStack, withTemporaryFolder } from '../stack.js';
 import { STALL_QUIET_MS, STALLED_SHUTDOWN_MS, stallOf } from '../stall.js';
 import { describeStack } from '../stack-description.js';
 import { formatDemoPlan, useOf } from './plan.js';
@@ -29,6 +30,7 @@ import type { DemoReport } from './report.js';
 import { CHUNK_BYTES, Source } from './source.js';
 
 export interface DemoOptions {
+  readonly stack: StackName;
   readonly memoryBytes: number;
   readonly workingSetBytes: number;
   /** Undefined: the running program if it is large enough. */
@@ -58,19 +60,19 @@ export async function runDemo(options: DemoOptions, progress: Progress): Promise
 }
 
 async function runIn(folder: string, options: DemoOptions, source: Source, progress: Progress, beganMs: number): Promise<DemoReport> {
-  const { memoryBytes, workingSetBytes, policy } = options;
+  const { stack, memoryBytes, workingSetBytes, policy } = options;
   const kernel = await Kernel.boot({
     memory: memoryBytes,
-    plugins: [host, swap, nbd],
+    plugins: [host, swap, nbd, ext3],
     name: 'demo',
     policy,
     watchdog: { quietMs: STALL_QUIET_MS },
   });
   const stall = stallOf(kernel);
   try {
-    await startNbdStack(kernel, folder, workingSetBytes);
+    await startStack(kernel, stack, folder, workingSetBytes);
     const buffer = await PagedBuffer.create(kernel, { sizeBytes: workingSetBytes });
-    const smallestMemoryBytes = planLeast(describeStack('nbd', workingSetBytes)).total * PAGE_SIZE;
+    const smallestMemoryBytes = planLeast(describeStack(stack, workingSetBytes)).total * PAGE_SIZE;
     progress.say(formatDemoPlan(kernel.reserves.explain(), smallestMemoryBytes, folder));
     progress.say(describe(source, options.inputPath === undefined));
     const measured = await Promise.race([work(kernel, buffer, source, progress), stall]);
@@ -190,7 +192,7 @@ function mismatch(index: number, got: Uint8Array, want: Uint8Array): string {
 
 function headOf(options: DemoOptions, source: Source) {
   return {
-    stack: 'nbd',
+    stack: options.stack,
     verified: true,
     memoryBytes: options.memoryBytes,
     workingSetBytes: source.sizeBytes,

@@ -48,6 +48,7 @@ import { nameOfTarget, type PinTarget, withBacking } from './pin-target.js';
 import { orderPlugins, type Plugin } from './plugin.js';
 import { makeStallReport, type StallReport } from './stall-report.js';
 import type { SwapAreaInfo, SwapOnOptions, SwapSubsystem } from './swap-subsystem.js';
+import { unmountOverServers } from './over-servers.js';
 import {
   BLOCK_DRIVER,
   CLOCK,
@@ -476,6 +477,7 @@ export class Kernel {
     };
     for (let entry = this.#shutdownHooks.pop(); entry !== undefined; entry = this.#shutdownHooks.pop()) {
       const { name, hook } = entry;
+      await step('filesystems', async () => void problems.push(...(await unmountOverServers(this.vfs, this.reserves.graph))));
       await step(name, () => hook(deadlineMs));
     }
     const unmount = async (isLast: boolean): Promise<void> => void problems.push(...(await this.vfs.shutdown(isLast)));

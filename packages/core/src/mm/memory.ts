@@ -177,9 +177,12 @@ export class Memory {
    */
   async requireRoom(task: TaskContext, owner: string, nrFrames: number): Promise<void> {
     const { allocator } = this;
-    const staying = allocator.classCount(FrameClass.STANDING) + allocator.classCount(FrameClass.SLAB);
-    const available = Math.max(this.nrFrames - staying - allocator.high, 0);
-    if (nrFrames > available) throw this.#shortBy(owner, nrFrames, available);
+    const available = (): number => {
+      const staying = allocator.classCount(FrameClass.STANDING) + allocator.classCount(FrameClass.SLAB);
+      return Math.max(this.nrFrames - staying - allocator.high, 0);
+    };
+    if (nrFrames > available()) allocator.reclaimer?.shrinkObjects?.(nrFrames - available()); // not all of them stay
+    if (nrFrames > available()) throw this.#shortBy(owner, nrFrames, available());
     await this.makeRoom(task, nrFrames);
   }
 

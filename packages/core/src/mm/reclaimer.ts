@@ -20,6 +20,8 @@ export interface Reclaimer {
   directReclaim(task: TaskContext, nrFrames: number): MaybePromise<number>;
   /** The clean pass (M6): frees without allocating, writing or waiting. @returns frames freed. */
   cleanPass(nrFrames: number): number;
+  /** Has the caches of objects give back about `nrFrames`, at once. Absent: there are none. @returns frames freed. */
+  shrinkObjects?(nrFrames: number): number;
   /** Some of it ended: kswapd and those who wait for memory look again. */
   noteProgress(): void;
   /**

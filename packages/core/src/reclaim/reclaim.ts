@@ -285,6 +285,12 @@ export class Reclaim implements Reclaimer {
     return this.swap === null ? 0 : Math.max(this.swap.nrCached - this.swap.nrWriteback, 0);
   }
 
+  shrinkObjects(nrFrames: number): number {
+    let freed = 0;
+    for (const shrinker of this.#parts.shrinkers) if (freed < nrFrames) freed += shrinker.scan(nrFrames - freed);
+    return freed;
+  }
+
   cleanPass(nrFrames: number): number {
     return this.#dropClean(nrFrames, false);
   }

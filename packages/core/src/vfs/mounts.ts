@@ -183,6 +183,17 @@ export class Mounts {
     await this.#end(mount, force);
   }
 
+  /** Those that are mounted, oldest first. */
+  superblocks(): Superblock[] {
+    return this.#mounts.map(({ superblock }) => superblock);
+  }
+
+  /** As `unmount`, whatever is mounted on top of it. */
+  async unmountSuperblock(superblock: Superblock): Promise<void> {
+    const mount = this.#mounts.find((each) => each.superblock === superblock);
+    if (mount !== undefined) await this.#end(mount, false);
+  }
+
   async #end(mount: Mount, force: boolean): Promise<void> {
     if (force && this.#hasPins(mount.superblock))
       throw new KernelError(

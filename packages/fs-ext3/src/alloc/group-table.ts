@@ -8,7 +8,8 @@ import { type GroupDescriptor, getGroupDescriptor, putGroupDescriptor } from '..
 import type { Handle } from '../journal/handle.js';
 import type { BlockReader } from '../metadata/block-reader.js';
 
-const BYTES_PER_GROUP = 18;
+/** What each group is charged. */
+export const BYTES_PER_GROUP = 18;
 
 export class GroupTable {
   readonly blockBitmap: Uint32Array;

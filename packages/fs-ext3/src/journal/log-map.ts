@@ -4,7 +4,7 @@
 import { KernelError, type Memory, PAGE_SIZE, type StandingCharge } from '@tidemark/core';
 
 /** What one run takes. */
-const RUN_BYTES = 24;
+export const LOG_RUN_BYTES = 24;
 
 export class LogMap {
   /** First log block and first device block of each run, ascending. */
@@ -41,9 +41,14 @@ export class LogMap {
     return this.#blocks[low] + (logBlock - this.#logs[low]);
   }
 
+  /** Pieces it lies in. */
+  get nrRuns(): number {
+    return this.#logs.length;
+  }
+
   /** Pays for what it takes. @throws KernelError ENOMEM. */
   charge(memory: Memory, name: string): void {
-    this.#charge = memory.chargeStanding(`map of the journal of ${name}`, Math.ceil((this.#logs.length * RUN_BYTES) / PAGE_SIZE));
+    this.#charge = memory.chargeStanding(`map of the journal of ${name}`, Math.ceil((this.#logs.length * LOG_RUN_BYTES) / PAGE_SIZE));
   }
 
   dispose(): void {

@@ -34,7 +34,7 @@ export interface Credits {
 }
 
 /** Credits of each operation. */
-export function creditsOf({ blockSize, gdtBlocks }: Geometry): Credits {
+export function creditsOf({ blockSize, gdtBlocks }: Pick<Geometry, 'blockSize' | 'gdtBlocks'>): Credits {
   const taking = (count: number): number => count + Math.min(count, gdtBlocks) + SUPERBLOCK;
   const entry = 5 + INDIRECT_BLOCKS + taking(2 + INDIRECT_BLOCKS) + INODE;
   const found = 3 + INDIRECT_BLOCKS;

@@ -14,22 +14,22 @@ import {
   KernelError,
   type MountOptions,
   type NegErrno,
+  type NodeFootprint,
   PAGE_SIZE,
   run,
   Gfp,
   SlabCache,
   TaskContext,
   type WriteoutNode,
-  planSizes,
 } from '@tidemark/core';
 import { BlockSpace } from '../alloc/block-space.js';
 import { GroupTable } from '../alloc/group-table.js';
 import { InodeSpace } from '../alloc/inode-space.js';
 import { LiveSuperblock } from '../alloc/live-superblock.js';
-import { BIO_FRAMES, BlockIo } from '../device/block-io.js';
+import { BlockIo } from '../device/block-io.js';
 import { FlushLosses } from '../device/flush-losses.js';
 import { Compat, Incompat } from '../format/features.js';
-import { geometryOf } from '../format/geometry.js';
+import { type Geometry, geometryOf } from '../format/geometry.js';
 import { JournalIncompat } from '../format/journal.js';
 import { decodeSuperblock, FsState, readOnlyFeatures, SUPERBLOCK_BYTES, SUPERBLOCK_OFFSET, type Superblock } from '../format/superblock.js';
 import { AttributeStore } from '../inode/attribute-store.js';
@@ -40,10 +40,11 @@ import { Orphans } from '../inode/orphans.js';
 import { Committer } from '../journal/commit.js';
 import { DeviceStore } from '../journal/device-store.js';
 import { Journal } from '../journal/journal.js';
-import { Log, logOverhead } from '../journal/log.js';
+import { Log } from '../journal/log.js';
 import { looking } from '../metadata/block-reader.js';
 import { MetadataCache } from '../metadata/metadata-cache.js';
-import { creditsOf, transactionBlocks } from './credits.js';
+import { creditsOf } from './credits.js';
+import { dataFootprint, journalFootprint, nrSpareBlocks, transactionBlocksOf, type VolumeSizes } from './footprint.js';
 import { type OpenedJournal, openJournal } from './open-journal.js';
 import { type Parts, wallMs } from './parts.js';
 import { processOrphans } from './process-orphans.js';
@@ -112,9 +113,14 @@ class Mounter {
           'EINVAL',
           `${name} has blocks of ${blockSize} bytes, and ${device.name} reads and writes no fewer than ${device.blockSizeBytes}`,
         );
-      const credits = creditsOf(geometry);
-      const mostBlocks = transactionBlocks(memory.nrFrames, Number.POSITIVE_INFINITY, blockSize, credits);
-      const cache = new MetadataCache(name, memory, this.#io, blockSize, nrBlocks, 2 * mostBlocks);
+      const cache = new MetadataCache(
+        name,
+        memory,
+        this.#io,
+        blockSize,
+        nrBlocks,
+        nrSpareBlocks(memory.nrFrames, blockSize, geometry.gdtBlocks),
+      );
       this.undo.push(() => cache.dispose());
       this.caches.add(cache);
       this.undo.push(() => void this.caches.delete(cache));
@@ -168,14 +174,11 @@ class Mounter {
     await superblock.open(task);
     this.undo.push(() => superblock.close());
     const credits = creditsOf(geometry);
-    const logBlocks = opened === null ? Number.POSITIVE_INFINITY : opened.superblock.maxlen;
-    const blocksMax = transactionBlocks(memory.nrFrames, logBlocks, blockSize, credits);
-    const journalNode = nodeOfJournal(name, blocksMax, blockSize);
-    const dataNode: WriteoutNode = {
-      name: `${name} data`,
-      kind: 'filesystem',
-      footprint: { standing: [{ what: 'bios', frames: BIO_FRAMES }], unit: [], nrUnits: planSizes(memory.nrFrames).clientUnits },
-    };
+    const sizes = sizesOf(geometry, opened);
+    const blocksMax = transactionBlocksOf(memory.nrFrames, sizes);
+    const node = (what: string, footprint: NodeFootprint): WriteoutNode => ({ name: `${name} ${what}`, kind: 'filesystem', footprint });
+    const journalNode = node('journal', journalFootprint(memory.nrFrames, sizes));
+    const dataNode = node('data', dataFootprint(memory.nrFrames, readOnly ? { ...sizes, logBlocks: 0 } : sizes));
     const log = opened === null || readOnly ? null : await this.#openLog(opened, blockSize);
     const work = TaskContext.root(`journal of ${name}`, null, kernel.waits).within(journalNode);
     const errorNotes: Promise<void>[] = [];
@@ -318,18 +321,6 @@ class Mounter {
   }
 }
 
-/** The node whose unit is a transaction: its blocks, frozen one by one while the originals go, and the log's own blocks. */
-function nodeOfJournal(name: string, blocksMax: number, blockSize: number): WriteoutNode {
-  return {
-    name: `${name} journal`,
-    kind: 'filesystem',
-    footprint: {
-      standing: [],
-      unit: [
-        { what: 'blocks of a transaction', frames: blocksMax + 1 },
-        { what: 'descriptors, revokes and commit block', frames: logOverhead(blocksMax, blockSize) },
-      ],
-      nrUnits: 2,
-    },
-  };
+function sizesOf({ blockSize, nrGroups, gdtBlocks }: Geometry, opened: OpenedJournal | null): VolumeSizes {
+  return { blockSize, nrGroups, gdtBlocks, logBlocks: opened?.superblock.maxlen ?? 0, logRuns: opened?.map.nrRuns ?? 0 };
 }
