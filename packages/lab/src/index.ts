@@ -17,7 +17,6 @@ export * from './models/nbd.js';
 export * from './models/nfs-client.js';
 export * from './models/nfs-server.js';
 export * from './models/page-stores.js';
-export * from './models/raid1.js';
 export * from './models/remote-nfs.js';
 export * from './pairs/index.js';
 export * from './policies.js';

@@ -25,7 +25,7 @@ describe('composed', () => {
 /** What the refusals of composed say. */
 const REFUSALS: Readonly<Record<string, RegExp>> = {
   T8b: /writeout would wait for itself: nbd-server → ext3:nbd0 journal → ext3:nbd0 data → nbd:0 → nbd client → nbd-server/,
-  T11c: /writeout would wait for itself: bitmap of md:0 → md:0 array → bitmap of md:0/,
+  T11c: /writeout would wait for itself: bitmap of md:0 → ext3:md:0 data → md:0 → bitmap of md:0/,
   T14: /cow:vda transaction declares Infinity frames for tree blocks of a transaction without bound/,
 };
 

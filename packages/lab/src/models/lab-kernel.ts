@@ -20,7 +20,7 @@ import {
   type WriteoutNode,
 } from '@tidemark/core';
 import { PagedBuffer, swap } from '@tidemark/swap';
-import { type Machine, SimulatedDisk, type World } from '@tidemark/testkit';
+import { type DiskImage, type Machine, SimulatedDisk, type World } from '@tidemark/testkit';
 import type { LabPolicy } from '../policies.js';
 import type { TopologyNode } from '../result.js';
 import { MemoryRetry, type ModelNode } from './model-node.js';
@@ -99,8 +99,9 @@ export class LabKernel {
   }
 
   /** A disk of this machine, attached. */
-  disk(name: string, sizePages = DISK_PAGES): BlockDevice {
-    const disk = new SimulatedDisk(this.world, this.machine, this.kernel.memory.arena, { name, sizeBytes: sizePages * PAGE_SIZE });
+  disk(name: string, sizePages = DISK_PAGES, image?: DiskImage): BlockDevice {
+    const options = { name, sizeBytes: sizePages * PAGE_SIZE, ...(image === undefined ? {} : { image }) };
+    const disk = new SimulatedDisk(this.world, this.machine, this.kernel.memory.arena, options);
     return this.kernel.attach(disk);
   }
 

@@ -8,10 +8,12 @@ import { attachModelDevice, type PageStore } from '../models/model-device.js';
 import { ModelNfsClient } from '../models/nfs-client.js';
 import { RemoteNfs } from '../models/remote-nfs.js';
 import type { Topology } from '../topology.js';
-import { assemble } from './raid1.js';
+import { addBitmap, assemble } from './raid1.js';
 import { bootClient, FOREIGN, needsTransport, openIdleSocket, WHOLE } from './swap-over-packets.js';
 
 const FRAMES = 128;
+/** With an array on top. */
+const ARRAY_FRAMES = 160;
 /** Slots for a set of 4 × memory. */
 const SWAP_PAGES = 6 * FRAMES;
 const PRECONDITIONS = `anonymous set of 4 times memory; ${FOREIGN.ratio} foreign packets with each packet to the client, a ring of as many slots`;
@@ -47,15 +49,17 @@ export const T11B: Topology = {
   preconditions: PRECONDITIONS,
   transport: 'packet',
   async run(stage) {
-    const { lab, packets } = await bootClient(stage, { ...WHOLE, nrFrames: FRAMES });
+    const { lab, packets } = await bootClient(stage, { ...WHOLE, nrFrames: ARRAY_FRAMES });
     const nfs = await RemoteNfs.open(lab, packets);
-    const bitmap = await pin(lab, nfs, '/mnt/bitmap', 1);
-    const device = await attachModelDevice(lab, await assemble(lab, () => bitmap, SWAP_PAGES));
-    await lab.kernel.swapOn(device, { format: true });
+    const array = await assemble(lab, 6 * ARRAY_FRAMES);
+    await addBitmap(lab, array, await attachModelDevice(lab, await pin(lab, nfs, '/mnt/bitmap', 1)));
+    await lab.kernel.swapOn(array, { format: true });
     await lab.kernel.reserves.refit(lab.kernel.task, nfs.transport.node);
     await openIdleSocket(lab);
     stage.begins();
     packets.flood(FOREIGN);
-    await sweepAnonymous(lab, 4 * FRAMES);
+    await sweepAnonymous(lab, 4 * ARRAY_FRAMES);
+    await lab.kernel.swapOff(array);
+    await array.close(); // what it still has to write goes through models, which a shutdown takes away first
   },
 };

@@ -7,6 +7,7 @@
  *     T13   a flood of first fragments, of datagrams whose rest never comes; replies travel as fragments, too
  */
 import { definePlugin, PAGE_SIZE, type Plugin, type WriteoutNode } from '@tidemark/core';
+import { md } from '@tidemark/md';
 import { type NbdOpenOptions, NbdServer, nbd } from '@tidemark/nbd';
 import { bareHost, emergencyRules, PACKET_TRANSPORT, RECEIVE_RULES } from '@tidemark/net';
 import { type Machine, SimulatedDisk, SimulatedPackets } from '@tidemark/testkit';
@@ -63,7 +64,7 @@ export async function bootClient(
 ): Promise<{ lab: LabKernel; packets: SimulatedPackets }> {
   const packets = new SimulatedPackets(stage.world, { mtuBytes });
   const host = { sizes: { ringSlots: RING_SLOTS, receiveLimitBytes: UNREAD_BYTES, ...sizes } };
-  const plugins = (machine: Machine) => [nbd, packets.hostOf(machine, host), receiveRules(stage.policy)];
+  const plugins = (machine: Machine) => [nbd, md, packets.hostOf(machine, host), receiveRules(stage.policy)];
   const lab = await stage.boot({ name: 'client', nrFrames, watermarks: { minFrames: MIN_FRAMES }, plugins });
   return { lab, packets };
 }
