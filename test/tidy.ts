@@ -19,7 +19,16 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   net: ['@tidemark/core', '@tidemark/core/host'],
   nbd: ['@tidemark/core', '@tidemark/core/host', '@tidemark/net', '@tidemark/net/host'],
   testkit: ['@tidemark/core', '@tidemark/net'],
-  lab: ['@tidemark/core', '@tidemark/swap', '@tidemark/net', '@tidemark/nbd', '@tidemark/testkit', '@tidemark/testkit/host'],
+  lab: [
+    '@tidemark/core',
+    '@tidemark/swap',
+    '@tidemark/net',
+    '@tidemark/nbd',
+    '@tidemark/md',
+    '@tidemark/fs-ext3',
+    '@tidemark/testkit',
+    '@tidemark/testkit/host',
+  ],
 };
 
 /** Names that bring in time, randomness, the event loop or the host. Core and plugins get these by token. */
