@@ -1,7 +1,7 @@
 /**
  * `npm run bench [-- NAME… --json --check]`: the table of README.md, measured on this machine.
  *
- *     NAME      alloc, cache, reads, streams, reclaim, swap, nbd, md, files, demo; default all
+ *     NAME      alloc, cache, reads, streams, reclaim, swap, nbd, md, files, fuse, demo; default all
  *     --json    one object: { date, machine, node, rows }
  *     --check   exit code 1 if a target is missed; without it a miss is only shown
  */
@@ -9,6 +9,7 @@ import os from 'node:os';
 import { cachedReads } from './cached-reads.js';
 import { demoMemory } from './demo-memory.js';
 import { files } from './files.js';
+import { fuseMount } from './fuse-mount.js';
 import { type Bench, passes, type Row, tableHead, tableRow } from './harness.js';
 import { nbdServer } from './nbd-server.js';
 import { pageAllocator } from './page-allocator.js';
@@ -18,7 +19,19 @@ import { reclaim } from './reclaim.js';
 import { streams } from './streams.js';
 import { swapOut } from './swap-out.js';
 
-const BENCHES: readonly Bench[] = [pageAllocator, pageCache, cachedReads, streams, reclaim, swapOut, nbdServer, raid1, files, demoMemory];
+const BENCHES: readonly Bench[] = [
+  pageAllocator,
+  pageCache,
+  cachedReads,
+  streams,
+  reclaim,
+  swapOut,
+  nbdServer,
+  raid1,
+  files,
+  fuseMount,
+  demoMemory,
+];
 
 const words = process.argv.slice(2);
 const isJson = words.includes('--json');

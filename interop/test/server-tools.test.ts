@@ -101,6 +101,58 @@ describeWith(['nbdcopy', 'nbdinfo'], 'nbdcopy', () => {
   });
 });
 
+describeWith(['nbdinfo', 'qemu-img', 'nbdcopy'], 'allocation', () => {
+  it('of a file with holes is told to libnbd and qemu, and copies keep the holes', async () => {
+    const store = freshFile('store', 16 * MIB);
+    const content = patternBytes(MIB, 3);
+    const fd = fs.openSync(store, 'r+');
+    for (const at of [2 * MIB, 9 * MIB]) fs.writeSync(fd, content, 0, content.length, at);
+    fs.closeSync(fd);
+    const server = await startTidemark('unix', store);
+    const told = JSON.parse(await succeed(programOf('nbdinfo'), ['--map', '--json', server.uri])) as {
+      offset: number;
+      length: number;
+      type: number;
+    }[];
+    const data = told.filter(({ type }) => type === 0);
+    expect(data.reduce((sum, { length }) => sum + length, 0)).toBe(2 * MIB);
+    expect(data.every(({ offset }) => offset >= 2 * MIB && offset < 10 * MIB)).toBe(true);
+    expect(told.reduce((sum, { length }) => sum + length, 0)).toBe(16 * MIB);
+    const map = JSON.parse(await succeed(programOf('qemu-img'), ['map', '--output=json', '-f', 'raw', server.uri])) as {
+      start: number;
+      length: number;
+      data: boolean;
+      zero: boolean;
+    }[];
+    const used = map.filter((each) => each.data);
+    expect(used.map(({ start, length }) => [start, length])).toEqual([
+      [2 * MIB, MIB],
+      [9 * MIB, MIB],
+    ]);
+    const copy = freshPath('copy');
+    await succeed(programOf('nbdcopy'), ['--connections=4', server.uri, copy]);
+    expect(fs.readFileSync(copy).equals(fs.readFileSync(store))).toBe(true);
+    expect(fs.statSync(copy).blocks * 512).toBeLessThan(4 * MIB);
+    const converted = freshPath('converted');
+    await succeed(programOf('qemu-img'), ['convert', '-f', 'raw', '-O', 'qcow2', server.uri, converted]);
+    expect(fs.statSync(converted).size).toBeLessThan(4 * MIB);
+    await succeed(programOf('qemu-img'), ['compare', '-f', 'raw', '-F', 'qcow2', server.uri, converted]);
+    await stopCleanly(server);
+  });
+
+  it('of a RAM disk changes as it is written and trimmed', async () => {
+    const server = await startTidemark('tcp', 'mem:8MiB');
+    const types = async (): Promise<number[]> =>
+      (JSON.parse(await succeed(programOf('nbdinfo'), ['--map', '--json', server.uri])) as { type: number }[]).map(({ type }) => type);
+    expect(await types()).toEqual([3]);
+    await succeed(programOf('nbdcopy'), [freshFile('source', patternBytes(MIB, 1)), server.uri]);
+    expect(await types()).toEqual([0, 3]);
+    expect(await succeed(programOf('nbdinfo'), ['--can', 'cache', server.uri])).toBe('');
+    expect(await succeed(programOf('nbdinfo'), ['--can', 'df', server.uri])).toBe('');
+    await stopCleanly(server);
+  });
+});
+
 describeWith(['qemu-img'], 'qemu-img', () => {
   it.each(KINDS)('converts to and from an export over %s, and compares them', async (kind) => {
     const content = patternBytes(4 * MIB, 9);

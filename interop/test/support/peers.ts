@@ -21,7 +21,6 @@ const PACKAGES = {
   git: 'git',
   rsync: 'rsync',
   fuse2fs: 'fuse2fs',
-  e2fsck: 'e2fsprogs',
   tar: 'tar',
   sqlite3: 'sqlite3',
   'nfs-ls': 'libnfs-utils',

@@ -111,6 +111,24 @@ export class RawClient {
     return { error: header.readUInt32BE(4), cookie: Number(header.readBigUInt64BE(8)) };
   }
 
+  /** One chunk of a structured reply. */
+  async chunk(): Promise<{ isLast: boolean; type: number; cookie: number; payload: Buffer }> {
+    const header = await this.read(20);
+    if (header.readUInt32BE(0) !== 0x668e33ef) throw new Error('no chunk');
+    const payload = await this.read(header.readUInt32BE(16));
+    return { isLast: header.readUInt16BE(4) === 1, type: header.readUInt16BE(6), cookie: Number(header.readBigUInt64BE(8)), payload };
+  }
+
+  /** The answer to one option, all its replies. */
+  async optionReplies(): Promise<{ type: number; data: Buffer }[]> {
+    const replies = [];
+    for (;;) {
+      const reply = await this.optionReply();
+      replies.push(reply);
+      if (reply.type !== 4) return replies;
+    }
+  }
+
   close(): void {
     this.socket.destroy();
   }
@@ -124,4 +142,16 @@ export function goData(name: string, requests: number[]): Buffer {
   data.writeUInt16BE(requests.length, 4 + text.length);
   for (let i = 0; i < requests.length; i++) data.writeUInt16BE(requests[i], 6 + text.length + 2 * i);
   return data;
+}
+
+/** The data of LIST_META_CONTEXT and SET_META_CONTEXT. */
+export function metaData(name: string, queries: string[]): Buffer {
+  const text = (of: string): Buffer[] => {
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(Buffer.byteLength(of));
+    return [length, Buffer.from(of)];
+  };
+  const count = Buffer.alloc(4);
+  count.writeUInt32BE(queries.length);
+  return Buffer.concat([...text(name), count, ...queries.flatMap(text)]);
 }

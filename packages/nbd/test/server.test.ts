@@ -55,7 +55,7 @@ describe('handshake', () => {
     const replies = await client.go('disk', [3, 1]);
     expect(replies.map((reply) => reply.type)).toEqual([3, 3, 3, 1]);
     const [info, block, name] = replies.map((reply) => reply.data);
-    expect([info.readUInt16BE(0), info.readBigUInt64BE(2), info.readUInt16BE(10)]).toEqual([0, 2n ** 20n, 0b1_0110_1101]);
+    expect([info.readUInt16BE(0), info.readBigUInt64BE(2), info.readUInt16BE(10)]).toEqual([0, 2n ** 20n, 0b101_0110_1101]);
     expect([block.readUInt16BE(0), block.readUInt32BE(2), block.readUInt32BE(6), block.readUInt32BE(10)]).toEqual([3, 512, 4096, 32768]);
     expect([name.readUInt16BE(0), name.toString('utf8', 2)]).toEqual([1, 'disk']);
   });
@@ -115,8 +115,8 @@ describe('handshake', () => {
     const server = await serve({ disk: disk().device });
     const client = await open(server);
     await client.greet();
-    client.option(8);
-    expect(await client.optionReply()).toMatchObject({ option: 8, type: ERR_UNSUP });
+    client.option(5);
+    expect(await client.optionReply()).toMatchObject({ option: 5, type: ERR_UNSUP });
     client.option(0xffffffff, new Uint8Array(1000));
     expect(await client.optionReply()).toMatchObject({ type: ERR_UNSUP });
     client.option(99, new Uint8Array(200_000)); // more than it looks at, skipped
@@ -266,7 +266,10 @@ describe('transmission', () => {
     expect(await asked(REQUEST.READ, 2n ** 63n, 512)).toBe(22);
     expect(await asked(REQUEST.WRITE_ZEROES, size, 512)).toBe(28);
     expect(await asked(REQUEST.TRIM, 0, 512)).toBe(22); // not offered
-    expect(await asked(REQUEST.CACHE, 0, 512)).toBe(22);
+    expect(await asked(REQUEST.CACHE, 0, 512)).toBe(0);
+    expect(await asked(REQUEST.CACHE, 0, size)).toBe(0); // a hint: as much of it as there is room for
+    expect(await asked(REQUEST.CACHE, size, 512)).toBe(22);
+    expect(await asked(7, 0, 512)).toBe(22); // BLOCK_STATUS without a context
     expect(await asked(77, 0, 0)).toBe(22);
     expect(await asked(REQUEST.READ, 0, 512, 4)).toBe(22); // DF was not offered
     expect(await asked(REQUEST.READ, 0, 512, 2)).toBe(22); // NO_HOLE on a read

@@ -23,6 +23,15 @@ export interface DeviceClient {
   admitted(node: WriteoutNode): void;
 }
 
+/** A part of a device that is stored in one way. */
+export interface Extent {
+  readonly lengthBytes: number;
+  /** It takes no room: nothing was ever written there, or what was has been given back. */
+  readonly isHole: boolean;
+  /** It reads as zeroes. */
+  readonly isZero: boolean;
+}
+
 /** What a driver implements. Later fields are optional and come last. */
 export interface BlockDeviceOps {
   readonly apiVersion: 1;
@@ -53,6 +62,11 @@ export interface BlockDeviceOps {
   submit(bio: Bio): void;
   /** Lets go of files and sockets. Requests still in flight end with `-EIO`. */
   close(): Promise<void>;
+  /**
+   * How what stands from `offsetBytes` on is stored: extents one after the other, at least one, at most `nrMost`, `lengthBytes` in all at most. What
+   * is written meanwhile may make it untrue. Absent: it is all data.
+   */
+  extents?(offsetBytes: number, lengthBytes: number, nrMost: number): MaybePromise<readonly Extent[] | NegErrno>;
 }
 
 /** A block device as the rest of the kernel sees it. */
@@ -130,6 +144,13 @@ export class BlockDevice implements WaitParty {
     bio.onEnd = (ended) => done.complete(ended.status);
     this.submit(bio);
     return done.wait(task.withSignal(null));
+  }
+
+  /** How a range inside of the device is stored, as `BlockDeviceOps.extents` has it. */
+  extents(offsetBytes: number, lengthBytes: number, nrMost: number): MaybePromise<readonly Extent[] | NegErrno> {
+    if (this.#aborting !== null) return -Errno.EIO;
+    if (this.ops.extents !== undefined) return this.ops.extents(offsetBytes, lengthBytes, nrMost);
+    return [{ lengthBytes, isHole: false, isZero: false }];
   }
 
   /** Takes the device for one user. @throws KernelError EBUSY naming the user that has it. */

@@ -12,7 +12,7 @@ import { Errno, KernelError, type NegErrno } from '../base/errno.js';
 import { formatSize, PAGE_SIZE, parseSize, type Size } from '../base/size.js';
 import type { Arena } from '../mm/arena.js';
 import { type Bio, BioOp } from './bio.js';
-import type { BlockDeviceOps, BlockDriver, OpenDeviceOptions } from './block-device.js';
+import type { BlockDeviceOps, BlockDriver, Extent, OpenDeviceOptions } from './block-device.js';
 
 const CHUNK_BYTES = 2 ** 20;
 const BLOCK_BYTES = 512;
@@ -66,6 +66,19 @@ class RamDisk implements BlockDeviceOps {
 
   async close(): Promise<void> {
     this.#chunks.clear();
+  }
+
+  extents(offsetBytes: number, lengthBytes: number, nrMost: number): readonly Extent[] {
+    const extents: Extent[] = [];
+    const end = offsetBytes + lengthBytes;
+    for (let at = offsetBytes; at < end && extents.length < nrMost; ) {
+      const from = at;
+      const isHole = !this.#chunks.has(Math.floor(at / CHUNK_BYTES));
+      while (at < end && !this.#chunks.has(Math.floor(at / CHUNK_BYTES)) === isHole)
+        at = Math.min((Math.floor(at / CHUNK_BYTES) + 1) * CHUNK_BYTES, end);
+      extents.push({ lengthBytes: at - from, isHole, isZero: isHole });
+    }
+    return extents;
   }
 
   #run(bio: Bio): 0 | NegErrno {

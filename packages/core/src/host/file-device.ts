@@ -16,10 +16,11 @@ import { Errno, errnoName, errnoOf, isKernelError, KernelError, type NegErrno } 
 import { andThen, isPromise, type MaybePromise } from '../base/maybe-promise.js';
 import { PAGE_SIZE, parseSize, type Size } from '../base/size.js';
 import { type Bio, BioOp } from '../block/bio.js';
-import type { BlockDeviceOps, OpenDeviceOptions } from '../block/block-device.js';
+import type { BlockDeviceOps, Extent, OpenDeviceOptions } from '../block/block-device.js';
 import type { Arena } from '../mm/arena.js';
 import { Semaphore } from '../task/semaphore.js';
 import { TaskContext } from '../task/task-context.js';
+import { fileExtents } from './file-extents.js';
 import { createFileIo, type FileIo, type FileIoMode } from './file-io.js';
 import { type FileLock, lockFile } from './file-lock.js';
 
@@ -146,6 +147,10 @@ class FileDevice implements BlockDeviceOps {
       if (isPromise(status)) void status.then((ended) => bio.end(ended));
       else bio.end(status);
     }
+  }
+
+  extents(offsetBytes: number, lengthBytes: number, nrMost: number): readonly Extent[] | NegErrno {
+    return this.#isClosed ? -Errno.EIO : fileExtents(this.#parts.fd, offsetBytes, lengthBytes, nrMost);
   }
 
   /** Ends what waits with `-EIO`, waits for what the thread pool has: it holds arena memory. */

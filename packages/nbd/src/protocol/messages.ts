@@ -3,12 +3,14 @@
  *
  *     request       magic u32 | command flags u16 | command u16 | cookie u64 | offset u64 | length u32          28 bytes
  *     simple reply  magic u32 | error u32 | cookie u64                                                          16 bytes
+ *     chunk         magic u32 | flags u16 | type u16 | cookie u64 | length u32 | payload
  *     option        IHAVEOPT u64 | option u32 | length u32 | data
  *     option reply  magic u64 | option u32 | type u32 | length u32 | data
  *
  * A cookie is two opaque 32-bit words. An offset is a number up to 2^53; a larger one reads as `Infinity`, which no check lets pass.
  */
 import {
+  CHUNK_MAGIC,
   type Magic64,
   OPTION_HEADER_BYTES,
   OPTION_MAGIC,
@@ -66,6 +68,24 @@ export function putSimpleReply(view: DataView, at: number, error: number, cookie
   view.setUint32(at + 4, error);
   view.setUint32(at + 8, cookieHigh);
   view.setUint32(at + 12, cookieLow);
+}
+
+/** Writes a chunk's 20 bytes; its cookie stands where that of a simple reply would. */
+export function putChunk(
+  view: DataView,
+  at: number,
+  flags: number,
+  type: number,
+  cookieHigh: number,
+  cookieLow: number,
+  lengthBytes: number,
+): void {
+  view.setUint32(at, CHUNK_MAGIC);
+  view.setUint16(at + 4, flags);
+  view.setUint16(at + 6, type);
+  view.setUint32(at + 8, cookieHigh);
+  view.setUint32(at + 12, cookieLow);
+  view.setUint32(at + 16, lengthBytes);
 }
 
 /** Writes an option with its data. @returns the bytes written. */

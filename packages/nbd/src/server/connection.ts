@@ -11,6 +11,7 @@ import type { Export } from './export.js';
 import type { Allowance } from './guests.js';
 import { Negotiation, type NegotiationHost, type Offer } from './negotiation.js';
 
+import type { Agreed } from './request-check.js';
 import { Transmission } from './transmission.js';
 
 /** Replies open at once on one connection. */
@@ -124,7 +125,7 @@ export class ServerConnection implements AcceptedConnection, SocketHandler, Nego
     this.#socket?.send(this.#ring.bytes.subarray(0, lengthBytes), onSent);
   }
 
-  onTransmission(chosen: Export, askedBlockSize: boolean): void {
+  onTransmission(chosen: Export, agreed: Agreed): void {
     this.#stopHandshakeTimer();
     const { memory, offer } = this.parts;
     this.#transmission = new Transmission({
@@ -135,7 +136,7 @@ export class ServerConnection implements AcceptedConnection, SocketHandler, Nego
       nrEntries: RING_ENTRIES,
       nrBios: memory.sizes.slotFrames,
       maxPayloadBytes: offer.maxPayloadBytes,
-      askedBlockSize,
+      agreed,
       onProgress: () => this.#progress(),
       fail: (error) => this.#fail(error),
     });

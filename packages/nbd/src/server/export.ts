@@ -29,7 +29,7 @@ export class Export {
     this.readOnly = readOnly || device.readOnly;
     const { can } = device;
     // Connections share the device, so a flush on one covers what was acknowledged on the others: CAN_MULTI_CONN is true.
-    this.flags = TransmissionFlag.HAS_FLAGS | TransmissionFlag.CAN_MULTI_CONN;
+    this.flags = TransmissionFlag.HAS_FLAGS | TransmissionFlag.CAN_MULTI_CONN | TransmissionFlag.SEND_CACHE;
     if (this.readOnly) this.flags |= TransmissionFlag.READ_ONLY;
     if (can.flush) this.flags |= TransmissionFlag.SEND_FLUSH;
     if (can.flush || can.fua) this.flags |= TransmissionFlag.SEND_FUA;

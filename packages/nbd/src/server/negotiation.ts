@@ -8,6 +8,7 @@
 import { decodeUtf8, encodeUtf8, KernelError } from '@tidemark/core';
 import type { ReceiveSlot } from '@tidemark/net';
 import {
+  ALLOCATION_CONTEXT,
   EXPORT_NAME_ZEROES,
   GREETING_BYTES,
   GREETING_MAGIC,
@@ -19,9 +20,13 @@ import {
   OPTION_REPLY_HEADER_BYTES,
   OptionReply,
   STRING_MAX_BYTES,
+  TransmissionFlag,
 } from '../protocol/constants.js';
 import { hasMagic, putOptionReply, setMagic, setU64 } from '../protocol/messages.js';
+import { ALLOCATION_ID } from './chunks.js';
 import type { Export } from './export.js';
+import { asksAllocation, readMetaQuery } from './meta-contexts.js';
+import type { Agreed } from './request-check.js';
 
 /** Options a client may send. */
 const OPTIONS_MAX = 32;
@@ -45,8 +50,8 @@ export interface NegotiationHost {
   readonly view: DataView;
   /** Sends the first `lengthBytes` of the transmit memory. */
   sendReply(lengthBytes: number, onSent: () => void): void;
-  /** The handshake is over: `asked` tells whether the client asked for block sizes. */
-  onTransmission(chosen: Export, asked: boolean): void;
+  /** The handshake is over. */
+  onTransmission(chosen: Export, agreed: Agreed): void;
   /** The client said goodbye; what was sent has been sent. */
   onAbort(): void;
 }
@@ -64,6 +69,9 @@ export class Negotiation {
   /** Data left to skip, and the option it belongs to. */
   #skipLeft = 0;
   #skipOption = 0;
+  #isStructured = false;
+  /** The export for which the client wants to know of allocation, or null. */
+  #contextsOf: Export | null = null;
   /** A reply is on its way. */
   #busy = false;
   #length = 0;
@@ -158,6 +166,14 @@ export class Negotiation {
       case Option.GO:
         this.#infoOrGo(option, at, lengthBytes, resume);
         break;
+      case Option.STRUCTURED_REPLY:
+        this.#isStructured ||= lengthBytes === 0;
+        this.#answer(option, lengthBytes === 0 ? OptionReply.ACK : OptionReply.ERR_INVALID, resume);
+        break;
+      case Option.LIST_META_CONTEXT:
+      case Option.SET_META_CONTEXT:
+        this.#metaContexts(option, at, lengthBytes, resume);
+        break;
       default:
         this.#answer(option, OptionReply.ERR_UNSUP, resume);
     }
@@ -169,10 +185,44 @@ export class Negotiation {
     if (chosen === null) throw new KernelError('EPROTO', `EXPORT_NAME of an export that is not here: ${JSON.stringify(name)}`);
     const { bytes, view } = this.host;
     setU64(view, 0, chosen.device.sizeBytes);
-    view.setUint16(8, chosen.flags);
+    view.setUint16(8, this.#flagsOf(chosen));
     const zeroes = (this.#clientFlags & HandshakeFlag.NO_ZEROES) === 0 ? EXPORT_NAME_ZEROES : 0;
     bytes.fill(0, 10, 10 + zeroes);
-    this.#send(10 + zeroes, () => this.host.onTransmission(chosen, false));
+    this.#send(10 + zeroes, () => this.host.onTransmission(chosen, this.#agreed(chosen, false)));
+  }
+
+  /** Transmission flags: those of the export, and what structured replies make possible. */
+  #flagsOf({ flags }: Export): number {
+    return this.#isStructured ? flags | TransmissionFlag.SEND_DF : flags;
+  }
+
+  #agreed(chosen: Export, askedBlockSize: boolean): Agreed {
+    return { askedBlockSize, isStructured: this.#isStructured, hasAllocation: this.#contextsOf === chosen };
+  }
+
+  /** Contexts are chosen for one export; choosing again forgets what was chosen, also if it fails. */
+  #metaContexts(option: number, at: number, lengthBytes: number, resume: () => void): void {
+    const { slot, view, bytes } = this.host;
+    const lists = option === Option.LIST_META_CONTEXT;
+    if (!lists) this.#contextsOf = null;
+    const asked = readMetaQuery(slot.bytes, slot.view, at, at + lengthBytes);
+    const chosen = typeof asked === 'number' ? null : this.#find(asked.exportName);
+    if (typeof asked === 'number' || chosen === null || !this.#isStructured) {
+      const isUnknown = typeof asked !== 'number' && this.#isStructured;
+      this.#answer(option, typeof asked === 'number' ? asked : isUnknown ? OptionReply.ERR_UNKNOWN : OptionReply.ERR_INVALID, resume);
+      return;
+    }
+    let length = 0;
+    if (asksAllocation(asked, lists)) {
+      if (!lists) this.#contextsOf = chosen;
+      const name = encodeUtf8(ALLOCATION_CONTEXT);
+      length += putOptionReply(view, 0, option, OptionReply.META_CONTEXT, 4 + name.length);
+      view.setUint32(length, lists ? 0 : ALLOCATION_ID);
+      bytes.set(name, length + 4);
+      length += 4 + name.length;
+    }
+    length += putOptionReply(view, length, option, OptionReply.ACK, 0);
+    this.#send(length, resume);
   }
 
   #list(resume: () => void): void {
@@ -197,7 +247,7 @@ export class Negotiation {
     }
     const { chosen, asksBlockSize, asksName } = asked;
     const length = this.#putInfo(option, chosen, asksBlockSize, asksName);
-    this.#send(length, option === Option.GO ? () => this.host.onTransmission(chosen, asksBlockSize) : resume);
+    this.#send(length, option === Option.GO ? () => this.host.onTransmission(chosen, this.#agreed(chosen, asksBlockSize)) : resume);
   }
 
   /**
@@ -229,7 +279,7 @@ export class Negotiation {
     let length = putOptionReply(view, 0, option, OptionReply.INFO, 12);
     view.setUint16(length, Info.EXPORT);
     setU64(view, length + 2, chosen.device.sizeBytes);
-    view.setUint16(length + 10, chosen.flags);
+    view.setUint16(length + 10, this.#flagsOf(chosen));
     length += 12;
     if (asksBlockSize) {
       length += putOptionReply(view, length, option, OptionReply.INFO, 14);

@@ -12,7 +12,7 @@
  * Bounds: units, bios, ring entries, ring bytes, slot bytes. Whatever runs out, the loop stops where it is ("blocked"), the socket is not read,
  * and the next end or send goes on. Nothing grows.
  */
-import { type Bio, BioOp, Errno, invariant, KernelError } from '@tidemark/core';
+import { type Bio, BioOp, Errno, type Extent, invariant, isPromise, KernelError, type NegErrno } from '@tidemark/core';
 import type { ReceiveSlot, ReplyRing } from '@tidemark/net';
 import {
   Command,
@@ -25,9 +25,18 @@ import {
 import { getU64, putSimpleReply } from '../protocol/messages.js';
 import { wireError } from '../protocol/wire-errors.js';
 import { BioStack } from './bio-stack.js';
+import {
+  DATA_CHUNK_BYTES,
+  ERROR_CHUNK_BYTES,
+  EXTENTS_MAX,
+  putDataChunk,
+  putErrorChunk,
+  putStatusChunk,
+  STATUS_CHUNK_BYTES_MAX,
+} from './chunks.js';
 import type { Export } from './export.js';
 
-import { checkRequest } from './request-check.js';
+import { type Agreed, checkRequest } from './request-check.js';
 import type { ServerUnits, UnitWaiter } from './units.js';
 
 const PAGE_BYTES = 4096;
@@ -43,9 +52,9 @@ export interface TransmissionParts {
   readonly units: ServerUnits;
   readonly nrEntries: number;
   readonly nrBios: number;
-  /** Largest payload the server advertises, and whether this client asked. */
+  /** Largest payload the server advertises, and what the handshake has agreed on. */
   readonly maxPayloadBytes: number;
-  readonly askedBlockSize: boolean;
+  readonly agreed: Agreed;
   /** Something ended outside of `receive`: call `progress`. */
   onProgress(): void;
   /** The connection must end: the client broke the protocol, or a reply cannot be finished. */
@@ -64,6 +73,11 @@ export class Transmission implements UnitWaiter {
   readonly #nrPending: Uint32Array;
   readonly #status: Int32Array;
   readonly #flushAfter: Uint8Array;
+  /** By ring entry: how long the reply is if there is no error, 0 for all that was reserved; and whether it is a structured one. */
+  readonly #replyBytes: Uint32Array;
+  readonly #isChunk: Uint8Array;
+  /** Questions about extents that the device has not answered. */
+  #nrAsked = 0;
   /** The WRITE whose payload is arriving: entry, device offset, bytes left; −1 for none. */
   #writeEntry = -1;
   #writeOffset = 0;
@@ -73,6 +87,7 @@ export class Transmission implements UnitWaiter {
   #readLeft = 0;
   #readOffset = 0;
   #readStarted = false;
+  #readDontFragment = false;
   #readCookieHigh = 0;
   #readCookieLow = 0;
   #inLoop = false;
@@ -88,16 +103,18 @@ export class Transmission implements UnitWaiter {
     this.#target = parts.target;
     this.#slot = parts.slot;
     this.#ring = parts.ring;
-    this.#payloadMaxBytes = parts.askedBlockSize ? parts.maxPayloadBytes : DEFAULT_MAX_PAYLOAD_BYTES;
+    this.#payloadMaxBytes = parts.agreed.askedBlockSize ? parts.maxPayloadBytes : DEFAULT_MAX_PAYLOAD_BYTES;
     this.#nrPending = new Uint32Array(parts.nrEntries);
     this.#status = new Int32Array(parts.nrEntries);
     this.#flushAfter = new Uint8Array(parts.nrEntries);
+    this.#replyBytes = new Uint32Array(parts.nrEntries);
+    this.#isChunk = new Uint8Array(parts.nrEntries);
     this.#bios = new BioStack(parts.nrBios, (bio) => this.#bioEnded(bio));
   }
 
-  /** Bios with the device. The slot and the ring must stay until it is 0. */
+  /** Bios and questions with the device. The slot and the ring must stay until it is 0. */
   get nrInFlight(): number {
-    return this.#bios.nrBios - this.#bios.nrFree;
+    return this.#bios.nrBios - this.#bios.nrFree + this.#nrAsked;
   }
 
   /** Everything taken in has been answered, and the answers are with the host. */
@@ -139,7 +156,7 @@ export class Transmission implements UnitWaiter {
     if (entry < 0) return;
     this.#writeEntry = -1;
     this.#status[entry] = -Errno.ESHUTDOWN;
-    this.#partEnded(entry, false);
+    this.#partEnded(entry);
     this.#ring.flush();
   }
 
@@ -164,12 +181,14 @@ export class Transmission implements UnitWaiter {
       this.#draining = true;
       return false;
     }
-    let status = checkRequest(this.#target, command, flags, offsetBytes, lengthBytes);
+    let status = checkRequest(this.#target, this.#parts.agreed, command, flags, offsetBytes, lengthBytes);
     if (command === Command.WRITE) return this.#startWrite(flags, high, low, offsetBytes, lengthBytes, status);
     if (command === Command.READ && status === 0) {
       if (lengthBytes > this.#payloadMaxBytes) status = -Errno.EINVAL;
-      else return this.#startRead(high, low, offsetBytes, lengthBytes);
+      else return this.#startRead(flags, high, low, offsetBytes, lengthBytes);
     }
+    if (command === Command.CACHE && status === 0) return this.#startCache(high, low, offsetBytes, lengthBytes);
+    if (command === Command.BLOCK_STATUS && status === 0) return this.#startStatus(flags, high, low, offsetBytes, lengthBytes);
     return this.#startOther(command, flags, high, low, offsetBytes, lengthBytes, status);
   }
 
@@ -186,47 +205,105 @@ export class Transmission implements UnitWaiter {
   }
 
   /** Reserves the reply of a request and takes the request from the slot. @returns its entry, or −1 if there is no room. */
-  #admit(high: number, low: number, dataBytes: number): number {
-    const entry = this.#ring.reserve(SIMPLE_REPLY_BYTES + dataBytes);
+  #admit(high: number, low: number, replyBytes: number): number {
+    const entry = this.#ring.reserve(replyBytes);
     if (entry < 0) return -1;
     this.#slot.consume(REQUEST_BYTES);
     putSimpleReply(this.#ring.view, this.#ring.start[entry], 0, high, low);
+    this.#replyBytes[entry] = 0;
+    this.#isChunk[entry] = 0;
     this.#nrPending[entry] = 1; // the taking in itself; ended by `#partEnded` when everything is submitted
     this.#status[entry] = 0;
     this.#flushAfter[entry] = 0;
     return entry;
   }
 
-  #startRead(high: number, low: number, offsetBytes: number, lengthBytes: number): boolean {
+  /** Bytes before the data of a READ. */
+  get #readHeadBytes(): number {
+    return this.#parts.agreed.isStructured ? DATA_CHUNK_BYTES : SIMPLE_REPLY_BYTES;
+  }
+
+  #startRead(flags: number, high: number, low: number, offsetBytes: number, lengthBytes: number): boolean {
     const { device } = this.#target;
+    const headBytes = this.#readHeadBytes;
     const nrPieces = Math.ceil(lengthBytes / device.maxTransferBytes);
     const nrUnits = unitsOf(lengthBytes);
-    if (SIMPLE_REPLY_BYTES + lengthBytes > this.#ring.sizeBytes || nrPieces > this.#bios.nrBios || nrUnits > this.#units.nrUnits) {
+    if (headBytes + lengthBytes > this.#ring.sizeBytes || nrPieces > this.#bios.nrBios || nrUnits > this.#units.nrUnits) {
       this.#slot.consume(REQUEST_BYTES);
       this.#readLeft = lengthBytes;
       this.#readOffset = offsetBytes;
       this.#readStarted = false;
+      this.#readDontFragment = (flags & CommandFlag.DF) !== 0;
       this.#readCookieHigh = high;
       this.#readCookieLow = low;
       return true;
     }
     if (this.#bios.nrFree < nrPieces || !this.#units.has(nrUnits, this)) return this.#block();
-    const entry = this.#admit(high, low, lengthBytes);
+    const entry = this.#admit(high, low, headBytes + lengthBytes);
     if (entry < 0) return this.#block();
+    if (this.#parts.agreed.isStructured) {
+      this.#isChunk[entry] = 1;
+      putDataChunk(this.#ring.view, this.#ring.start[entry], true, high, low, offsetBytes, lengthBytes);
+    }
     this.#units.take(nrUnits); // all, before the first piece can end and others take what is free
-    const address = this.#ring.address + this.#ring.start[entry] + SIMPLE_REPLY_BYTES;
+    const address = this.#ring.address + this.#ring.start[entry] + headBytes;
     for (let done = 0; done < lengthBytes; done += device.maxTransferBytes) {
       const piece = Math.min(device.maxTransferBytes, lengthBytes - done);
       this.#submit(Purpose.READ, BioOp.READ, entry, offsetBytes + done, address + done, piece, false);
     }
-    this.#partEnded(entry, true);
+    this.#partEnded(entry);
     return true;
+  }
+
+  /**
+   * CACHE: the device reads what it is told it will be asked for, and the bytes go no further. It is a hint: of a range that is larger than the ring
+   * its beginning is read.
+   */
+  #startCache(high: number, low: number, offsetBytes: number, lengthBytes: number): boolean {
+    const { maxTransferBytes } = this.#target.device;
+    const most = Math.min(maxTransferBytes, this.#ring.sizeBytes / 2, this.#units.nrUnits * PAGE_BYTES);
+    const length = Math.min(lengthBytes, most);
+    if (this.#bios.nrFree === 0 || !this.#units.has(unitsOf(length), this)) return this.#block();
+    const entry = this.#admit(high, low, SIMPLE_REPLY_BYTES + length);
+    if (entry < 0) return this.#block();
+    this.#replyBytes[entry] = SIMPLE_REPLY_BYTES;
+    this.#units.take(unitsOf(length));
+    const address = this.#ring.address + this.#ring.start[entry] + SIMPLE_REPLY_BYTES;
+    this.#submit(Purpose.READ, BioOp.READ, entry, offsetBytes, address, length, false);
+    this.#partEnded(entry);
+    return true;
+  }
+
+  /** BLOCK_STATUS: how a range is stored, as far as the device tells in one answer. */
+  #startStatus(flags: number, high: number, low: number, offsetBytes: number, lengthBytes: number): boolean {
+    const entry = this.#admit(high, low, STATUS_CHUNK_BYTES_MAX);
+    if (entry < 0) return this.#block();
+    this.#isChunk[entry] = 1;
+    const nrMost = (flags & CommandFlag.REQ_ONE) !== 0 ? 1 : EXTENTS_MAX;
+    const extents = this.#target.device.extents(offsetBytes, lengthBytes, nrMost);
+    if (!isPromise(extents)) {
+      this.#statusKnown(entry, extents);
+      return true;
+    }
+    this.#nrAsked++;
+    void extents.then((known) => {
+      this.#nrAsked--;
+      this.#statusKnown(entry, known);
+      this.#parts.onProgress();
+    });
+    return true;
+  }
+
+  #statusKnown(entry: number, extents: readonly Extent[] | NegErrno): void {
+    if (typeof extents === 'number') this.#status[entry] = extents;
+    else this.#replyBytes[entry] = putStatusChunk(this.#ring.view, this.#ring.start[entry], extents);
+    this.#partEnded(entry);
   }
 
   #startWrite(flags: number, high: number, low: number, offsetBytes: number, lengthBytes: number, checked: number): boolean {
     if (lengthBytes > 2 * this.#payloadMaxBytes)
       return this.#fail(`a WRITE of ${lengthBytes} bytes, where ${this.#payloadMaxBytes} are the most`);
-    const entry = this.#admit(high, low, 0);
+    const entry = this.#admit(high, low, SIMPLE_REPLY_BYTES);
     if (entry < 0) return this.#block();
     this.#status[entry] = lengthBytes > this.#payloadMaxBytes ? -Errno.EINVAL : checked;
     const fua = (flags & CommandFlag.FUA) !== 0;
@@ -261,7 +338,7 @@ export class Transmission implements UnitWaiter {
     }
     if (this.#writeLeft > 0) return true;
     this.#writeEntry = -1;
-    this.#partEnded(entry, false);
+    this.#partEnded(entry);
     return true;
   }
 
@@ -278,8 +355,10 @@ export class Transmission implements UnitWaiter {
     const needsUnit = status === 0 && command !== Command.FLUSH;
     if (status === 0 && this.#bios.nrFree === 0) return this.#block();
     if (needsUnit && !this.#units.has(1, this)) return this.#block();
-    const entry = this.#admit(high, low, 0);
+    const isChunk = this.#parts.agreed.isStructured && (command === Command.READ || command === Command.BLOCK_STATUS);
+    const entry = this.#admit(high, low, isChunk ? ERROR_CHUNK_BYTES : SIMPLE_REPLY_BYTES);
     if (entry < 0) return this.#block();
+    this.#isChunk[entry] = isChunk ? 1 : 0;
     this.#status[entry] = status;
     if (status === 0) {
       if (command === Command.FLUSH) this.#submitFlush(entry);
@@ -293,7 +372,7 @@ export class Transmission implements UnitWaiter {
         this.#submitBio(bio, Purpose.OTHER, entry);
       }
     }
-    this.#partEnded(entry, false);
+    this.#partEnded(entry);
     return true;
   }
 
@@ -301,7 +380,9 @@ export class Transmission implements UnitWaiter {
   #readNextPiece(): boolean {
     const ring = this.#ring;
     if (ring.nrReserved > 0 || this.nrInFlight > 0) return this.#block();
-    const header = this.#readStarted ? 0 : SIMPLE_REPLY_BYTES;
+    const { isStructured } = this.#parts.agreed;
+    const isOwnChunk = isStructured && !this.#readDontFragment;
+    const header = this.#readStarted && !isOwnChunk ? 0 : this.#readHeadBytes;
     const { maxTransferBytes } = this.#target.device;
     const length = Math.min(this.#readLeft, maxTransferBytes, ring.sizeBytes / 2, this.#units.nrUnits * PAGE_BYTES);
     if (!this.#units.has(unitsOf(length), this)) return this.#block();
@@ -310,9 +391,18 @@ export class Transmission implements UnitWaiter {
     this.#units.take(unitsOf(length));
     this.#nrPending[entry] = 1;
     this.#status[entry] = 0;
-    if (header > 0) putSimpleReply(ring.view, ring.start[entry], 0, this.#readCookieHigh, this.#readCookieLow);
+    this.#isChunk[entry] = isStructured ? 1 : 0;
+    const chunkBytes = isOwnChunk ? length : this.#readLeft;
+    if (header > 0) this.#putReadHead(ring.start[entry], chunkBytes);
     this.#submit(Purpose.READ_PIECE, BioOp.READ, entry, this.#readOffset, ring.address + ring.start[entry] + header, length, false);
     return true;
+  }
+
+  #putReadHead(at: number, dataBytes: number): void {
+    const { view } = this.#ring;
+    const [high, low] = [this.#readCookieHigh, this.#readCookieLow];
+    if (this.#parts.agreed.isStructured) putDataChunk(view, at, dataBytes === this.#readLeft, high, low, this.#readOffset, dataBytes);
+    else putSimpleReply(view, at, 0, high, low);
   }
 
   #readPieceEnded(entry: number, status: number, lengthBytes: number): void {
@@ -324,15 +414,22 @@ export class Transmission implements UnitWaiter {
       return;
     }
     this.#readLeft = 0;
-    if (this.#readStarted) {
-      // The header has said success: a simple reply cannot take it back.
+    const isOwnChunk = this.#isChunk[entry] === 1 && !this.#readDontFragment;
+    if (this.#readStarted && !isOwnChunk) {
+      // The header has said success, and is not taken back.
       this.#failed = true;
       this.#ring.complete(entry, 0);
       this.#parts.fail(new KernelError('EIO', `a read failed at byte ${this.#readOffset}, in the middle of its reply`));
       return;
     }
-    this.#ring.view.setUint32(this.#ring.start[entry] + 4, wireError(status));
-    this.#ring.complete(entry, SIMPLE_REPLY_BYTES);
+    this.#completeWithError(entry, status);
+  }
+
+  #completeWithError(entry: number, status: number): void {
+    const { view, start } = this.#ring;
+    if (this.#isChunk[entry] === 1) putErrorChunk(view, start[entry], status);
+    else view.setUint32(start[entry] + 4, wireError(status));
+    this.#ring.complete(entry, this.#isChunk[entry] === 1 ? ERROR_CHUNK_BYTES : SIMPLE_REPLY_BYTES);
   }
 
   #submit(purpose: string, op: BioOp, entry: number, offsetBytes: number, address: number, lengthBytes: number, fua: boolean): void {
@@ -370,14 +467,14 @@ export class Transmission implements UnitWaiter {
       if (status !== 0 && this.#status[entry] === 0) this.#status[entry] = status;
       if (status !== 0 && (purpose === Purpose.FLUSH || (bio.fua && status === -Errno.EIO))) this.#target.hasFailedFlush = true;
       if (purpose === Purpose.FLUSH && this.#target.hasFailedFlush && this.#status[entry] === 0) this.#status[entry] = -Errno.EIO;
-      this.#partEnded(entry, purpose === Purpose.READ);
+      this.#partEnded(entry);
     }
     if (nrUnits > 0) this.#units.give(nrUnits);
     if (!this.#inLoop) this.#parts.onProgress();
   }
 
   /** One part of a request is over; the last one answers it. */
-  #partEnded(entry: number, isRead: boolean): void {
+  #partEnded(entry: number): void {
     if (--this.#nrPending[entry] > 0) return;
     const status = this.#status[entry];
     if (status === 0 && this.#flushAfter[entry] === 1) {
@@ -385,11 +482,8 @@ export class Transmission implements UnitWaiter {
       this.#submitFlush(entry); // there is a bio: the last part that ended has put one back, and nothing was taken in since
       return;
     }
-    if (status === 0) this.#ring.complete(entry);
-    else {
-      this.#ring.view.setUint32(this.#ring.start[entry] + 4, wireError(status));
-      this.#ring.complete(entry, isRead ? SIMPLE_REPLY_BYTES : undefined);
-    }
+    if (status !== 0) this.#completeWithError(entry, status);
+    else this.#ring.complete(entry, this.#replyBytes[entry] === 0 ? undefined : this.#replyBytes[entry]);
   }
 }
 
