@@ -41,6 +41,15 @@ const TASKS = {
     steps: (args) => [
       [bin('@biomejs/biome'), 'check', ...args],
       ...publishable().map((folder) => [bin('publint'), '--strict', '--pack', 'npm', folder]),
+      ...publishable().map((folder) => [
+        bin('@arethetypeswrong/cli', 'attw'),
+        '--pack',
+        folder,
+        '--profile',
+        'esm-only',
+        '--format',
+        'ascii',
+      ]),
     ],
   },
   interop: { build: '.', steps: (args) => [[bin('vitest'), 'run', '--project', 'interop', ...args]] },

@@ -13,7 +13,10 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { install, pack, root, run as runIn, say } from './packed.mjs';
 
-const PACKAGES = ['core', 'net', 'swap', 'nbd', 'md', 'fs-ext3', 'testkit', 'lab', 'cli'];
+/** All of them: the command needs most, and none may come from a registry. */
+const PACKAGES = fs
+  .readdirSync(path.join(root, 'packages'))
+  .filter((name) => fs.existsSync(path.join(root, 'packages', name, 'package.json')));
 const PROGRAM_LINES_MAX = 10;
 
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tidemark-readme-'));
