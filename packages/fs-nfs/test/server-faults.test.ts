@@ -178,7 +178,7 @@ it('a WRITE that waits for too long is given up with JUKEBOX, its data are read 
   await served.close();
 });
 
-it('a client of the same kernel is recognised, and its writeout needs the server; files cannot be pinned through it', async () => {
+it('a client of the same kernel is recognised, and its writeout needs the server; a pin of no file is refused', async () => {
   const served = await serve();
   const { kernel } = served;
   const address = `127.0.0.1:${served.port}`;
@@ -192,7 +192,7 @@ it('a client of the same kernel is recognised, and its writeout needs the server
   const socket = await findTransport(kernel.container, at).connect(at, { slot: new ReceiveSlot(memory), handler, timeoutMs: 5000, client });
   for (let i = 0; i < 200 && served.server.nrConnections === 0; i++) await new Promise((resolve) => setTimeout(resolve, 5));
   expect(kernel.graph().edges).toContainEqual(['a mount', `nfs-server:${address}`]);
-  await expect(client.pin(kernel.task, { user: 'swap', nrUnits: 1 })).rejects.toMatchObject({ code: 'EOPNOTSUPP' });
+  await expect(client.pin(kernel.task, { user: 'swap', nrUnits: 1 })).rejects.toMatchObject({ code: 'ESTALE' });
   const closed = new Promise<void>((resolve) => {
     handler.onClose = () => resolve();
   });

@@ -20,6 +20,7 @@ import {
   type WriteoutTicket,
 } from '@tidemark/core';
 import type { OpenFiles, ServedFile } from './open-files.js';
+import type { ServedPin } from './pinned-files.js';
 
 /** A unit that is out. */
 export interface PageUnit {
@@ -44,6 +45,8 @@ export interface EntitlementParts {
   readonly units: UnitPool;
   readonly files: OpenFiles;
   readonly task: TaskContext;
+  /** What it has pinned of an inode. */
+  pinOf(inode: Inode): ServedPin | null;
   /** Writes a file out and makes it durable. */
   sync(task: TaskContext, served: ServedFile): Promise<0 | NegErrno>;
 }
@@ -66,6 +69,11 @@ export class Entitlement {
   /** Units that are out. */
   get nrOut(): number {
     return this.#nrOut;
+  }
+
+  /** What its client has pinned of an inode, or null. */
+  pinOf(inode: Inode): ServedPin | null {
+    return this.#parts.pinOf(inode);
   }
 
   /** The unit on which page `index` of a file is written, to be given to `end`; null if there is none left. */

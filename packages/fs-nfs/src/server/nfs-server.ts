@@ -33,6 +33,7 @@ import { HandleCodec } from './file-handle.js';
 import { Guests } from './guests.js';
 import { exportListBytes } from './mount-program.js';
 import { OpenFiles } from './open-files.js';
+import { PinnedFiles } from './pinned-files.js';
 import { ReplyCache } from './reply-cache.js';
 import { keptReplyFrames, nfsCommitFootprint, nfsServerFootprint, type NfsServerSizes, nfsServerSizes, objectFrames } from './sizes.js';
 import { WriteVerifier } from './write-verifier.js';
@@ -67,6 +68,7 @@ export class NfsServer {
   readonly #kernel: Kernel;
   readonly #options: NfsServerOptions;
   readonly #service: NfsService;
+  readonly #pins: PinnedFiles;
   readonly #replies: ReplyCache;
   readonly #standing: readonly (StandingMemory | StandingCharge)[];
   readonly #connections = new Set<ServerConnection>();
@@ -106,6 +108,7 @@ export class NfsServer {
       sizes,
       onBug: () => void this.nrBugs++,
     };
+    this.#pins = new PinnedFiles(kernel, this.#service);
   }
 
   /**
@@ -162,7 +165,8 @@ export class NfsServer {
     const { reserves, task, localConnections, clock, memory } = this.#kernel;
     const address = formatAddress(this.address);
     const rightsCross = localConnections.rightsCross && this.address.kind === 'tcp';
-    const footprint = (nrConnections: number) => nfsServerFootprint(memory.nrFrames, nrConnections, rightsCross);
+    const pins = this.#pins;
+    const footprint = (nrConnections: number) => nfsServerFootprint(memory.nrFrames, nrConnections, rightsCross, pins.nrFrames);
     const write: WriteoutNode = {
       name: `nfs-server:${address}`,
       kind: 'server',
@@ -173,7 +177,7 @@ export class NfsServer {
         },
       },
     };
-    const server: LocalServer = { node: write, pin: (_task, client) => Promise.reject(cannotPin(client)) };
+    const server: LocalServer = { node: write, pin: (who, client, spec) => pins.pin(who, client, spec) };
     const guests = new Guests({
       memory,
       task: task.named(`nfs server ${address}`).within(write),
@@ -195,7 +199,7 @@ export class NfsServer {
       for (const leave of leaving) leave();
     };
     this.#unregister = this.#kernel.onShutdown(`nfs server ${address}`, (deadlineMs) =>
-      this.close({ timeoutMs: Math.max(deadlineMs - clock.nowMs(), 0) }),
+      this.close({ timeoutMs: Math.max(deadlineMs - clock.nowMs(), 0), force: true }),
     );
   }
 
@@ -234,6 +238,7 @@ export class NfsServer {
       units,
       files,
       task: task.named(`nfs server, for ${client.name}`).within(node).withSignal(this.#timeIsUp.signal),
+      pinOf: (inode) => this.#pins.of(client, inode),
       sync: async (own, served) => {
         const { nrWrites } = served;
         const status = await run(vfs.data.sync(own, served.file, false));
@@ -293,9 +298,16 @@ export class NfsServer {
   /**
    * Stops accepting, answers what was taken in, makes stable what was written, and closes. Connections that take longer than `timeoutMs`
    * (default 5,000) are cut. Safe to call twice.
-   * @throws KernelError EIO if something that was written could not be made stable; the server is closed all the same.
+   * @param options with `force` it closes though clients of this kernel have files pinned: their pins end.
+   * @throws KernelError EBUSY naming what is pinned and for whom, then nothing was changed; EIO if something that was written could not be made
+   * stable, then the server is closed all the same.
    */
-  close(options: { timeoutMs?: number } = {}): Promise<void> {
+  close(options: { timeoutMs?: number; force?: boolean } = {}): Promise<void> {
+    const { users } = this.#pins;
+    if (this.#closed === null && options.force !== true && users.length > 0) {
+      const name = `nfs server at ${formatAddress(this.address)}`;
+      return Promise.reject(new KernelError('EBUSY', `the ${name} cannot be closed: pinned is ${users.join(', ')}`));
+    }
     this.#closed ??= this.#close(options.timeoutMs ?? CLOSE_TIMEOUT_MS);
     return this.#closed;
   }
@@ -314,6 +326,7 @@ export class NfsServer {
     for (const connection of [...this.#connections]) connection.drain();
     await closed;
     this.#leave();
+    await this.#pins.undoAll();
     await this.#guests?.close();
     let nrFailed = 0;
     const last = task.withSignal(timeIsUp.signal);
@@ -337,10 +350,6 @@ function randomKey({ random }: Kernel): Uint8Array {
   const key = new Uint8Array(KEY_BYTES);
   random.fill(key);
   return key;
-}
-
-function cannotPin({ name }: LocalClient): KernelError {
-  return new KernelError('EOPNOTSUPP', `${name}: files cannot be pinned through an nfs server`);
 }
 
 /** The host of a peer, without the port; connections of unix sockets are all of one. */

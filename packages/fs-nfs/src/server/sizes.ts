@@ -85,8 +85,9 @@ export function objectFrames({ keptReplies, openFiles }: NfsServerSizes): number
 /**
  * The write node of a server with `nrConnections` connections.
  * @param isEntitling whether it can recognise clients of its kernel, and rights cross to them.
+ * @param pinFrames what the files that such clients have pinned take.
  */
-export function nfsServerFootprint(nrFrames: number, nrConnections: number, isEntitling: boolean): NodeFootprint {
+export function nfsServerFootprint(nrFrames: number, nrConnections: number, isEntitling: boolean, pinFrames: number): NodeFootprint {
   const sizes = nfsServerSizes(nrFrames);
   const unitsForClients = sizes.clientUnits * Math.min(sizes.maxConnections, LOCAL_CLIENTS_MAX);
   return {
@@ -95,6 +96,7 @@ export function nfsServerFootprint(nrFrames: number, nrConnections: number, isEn
       { what: 'calls in progress', frames: nrConnections * callFrames(sizes) },
       { what: 'kept replies', frames: keptReplyFrames(sizes) },
       { what: 'kept replies and open files, as objects', frames: objectFrames(sizes) },
+      { what: 'requests of pinned files', frames: pinFrames },
     ],
     ...(isEntitling
       ? { unit: [{ what: 'cache page', frames: 1 }], nrUnits: unitsForClients, unitsForClients }
@@ -111,8 +113,14 @@ export function nfsCommitFootprint(): NodeFootprint {
  * A server that is not listening, for a dry run: its two nodes, the one for writes first.
  * @param needs names of the nodes of what it exports.
  * @param nrConnections connections of strangers, and three for each client of this kernel that comes by TCP.
+ * @param pinFrames what the files that such clients have pinned take in an arena of `nrFrames`. Default: none are.
  */
-export function describeNfsServer(address: string, needs: readonly string[], nrConnections: number): readonly NodeDescription[] {
+export function describeNfsServer(
+  address: string,
+  needs: readonly string[],
+  nrConnections: number,
+  pinFrames: (nrFrames: number) => number = () => 0,
+): readonly NodeDescription[] {
   const name = `nfs-server:${address}`;
   const commit = `${name} commit`;
   return [
@@ -120,7 +128,7 @@ export function describeNfsServer(address: string, needs: readonly string[], nrC
       name,
       kind: 'server',
       needs: [commit],
-      footprint: (nrFrames) => nfsServerFootprint(nrFrames, nrConnections, !address.startsWith('unix:')),
+      footprint: (nrFrames) => nfsServerFootprint(nrFrames, nrConnections, !address.startsWith('unix:'), pinFrames(nrFrames)),
     },
     { name: commit, kind: 'server', needs, footprint: nfsCommitFootprint },
   ];

@@ -7,6 +7,8 @@
  * A client of this kernel writes each page on a unit of the server that is kept for it (M16, entitlement.ts); when it has none left its data are
  * drained, and the answer comes when there is one again.
  *
+ * Of a file that the caller has pinned they go straight to the device (pinned-calls.ts).
+ *
  * What cannot be written is still read to its end, so that the stream goes on, and answered with its error: JUKEBOX if there was no memory, or
  * none within five seconds. If some of it was written, the answer says how much, and the client sends the rest again.
  */
@@ -20,6 +22,7 @@ import type { HandleFields } from './file-handle.js';
 import type { ServedFile } from './open-files.js';
 import type { Patience } from './patience.js';
 import type { Payload } from './payload.js';
+import { pinOf, writePinned } from './pinned-calls.js';
 import { mayWrite } from './procedures/attribute-procedures.js';
 import { commitFile, statusOfType } from './procedures/data-procedures.js';
 import type { Subject } from './subject.js';
@@ -55,6 +58,8 @@ function* write(call: Call, head: WriteHead, payload: Payload, patience: Patienc
     onTaken();
     return subject;
   }
+  const pin = pinOf(call, subject, head.offsetBytes, head.countBytes);
+  if (pin !== null) return yield* writePinned(call, subject, pin, head, payload, onTaken);
   const { files } = call.service;
   const served = files.get(subject.inode);
   try {

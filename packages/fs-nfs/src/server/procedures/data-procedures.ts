@@ -1,11 +1,12 @@
 /** READ and COMMIT. WRITE is in write-call.ts: its data come through the receive slot. */
-import { Access as Permission, isOwner, permission, settle, type Steps } from '@tidemark/core';
+import { Access as Permission, isOwner, PAGE_SIZE, permission, settle, type Steps } from '@tidemark/core';
 import { getRange } from '../../protocol/arguments.js';
 import { FATTR_BYTES } from '../../protocol/attributes.js';
 import { Nfs3, NfsStatus } from '../../protocol/nfs3-constants.js';
 import { putCommitted, putRead } from '../../protocol/results.js';
 import { padded } from '../../xdr/xdr-reader.js';
 import { type Call, nfsProcedure, type Procedure, statusOf } from '../call.js';
+import { flushPinned, pinOf, readPinned } from '../pinned-calls.js';
 import { changing, type Subject } from '../subject.js';
 import { mayWrite } from './attribute-procedures.js';
 
@@ -44,11 +45,14 @@ const read = nfsProcedure(Nfs3.READ, {
     out.space(READ_HEAD_BYTES);
     let got = 0;
     if (offsetBytes < inode.sizeBytes && countBytes > 0) {
-      const served = files.get(inode);
+      const pin = pinOf(call, subject, offsetBytes, countBytes);
+      const served = pin === null ? files.get(inode) : null;
       try {
-        got = yield* settle(vfs.data.read(call.who(subject), served.file, out.space(countBytes), offsetBytes));
+        const into = out.space(countBytes);
+        if (pin !== null) got = yield* readPinned(call, pin, offsetBytes, into);
+        else if (served !== null) got = yield* settle(vfs.data.read(call.who(subject), served.file, into, offsetBytes));
       } finally {
-        files.put(served);
+        if (served !== null) files.put(served);
       }
       if (got < 0) return statusOf(got);
     }
@@ -87,8 +91,9 @@ const commit = nfsProcedure(Nfs3.COMMIT, {
     if (typeof subject === 'number') return subject;
     if (!subject.inode.isRegular) return NfsStatus.INVAL;
     if (!mayWrite(call.who(subject), subject)) return NfsStatus.ACCES;
-    const status = yield* changing([subject], commitFile(call, subject, false));
-    if (status !== NfsStatus.OK) return status;
+    const pin = pinOf(call, subject, 0, PAGE_SIZE);
+    const status = yield* pin === null ? changing([subject], commitFile(call, subject, false)) : flushPinned(call, pin);
+    if (status !== NfsStatus.OK && status !== 'again') return status; // after 'again' the verifier is another, and says so
     putCommitted(call.out.u32(NfsStatus.OK), { wcc: subject.wcc, verifier: call.service.verifier.bytes });
     return NfsStatus.OK;
   },
