@@ -5,19 +5,19 @@ import { explore } from '@tidemark/testkit/host';
 import type { Scenario, World } from '@tidemark/testkit';
 import { describe, expect, it } from 'vitest';
 import { Workload } from '../../testkit/src/conformance/workload.js';
-import { bootNfsWorld } from './support/nfs-world.js';
+import { bootLocalWorld, bootNfsWorld } from './support/nfs-world.js';
 
 const command = 'npx vitest run packages/fs-nfs/test/client-faults.test.ts';
 const RUNS = Math.max(1, Math.floor(Number(process.env.TIDEMARK_RUNS ?? 1)) || 1);
 
 /** Tasks side by side, each with a model of its own; then everything is compared. */
-async function work(world: World, kernel: Kernel, nrTasks: number, nrSteps: number): Promise<Workload[]> {
+async function work(world: World, kernel: Kernel, nrTasks: number, nrSteps: number, top = ''): Promise<Workload[]> {
   const files = new Files(kernel);
   const options = { fileBytesMax: 12 * 4096, nodesMax: 16, mayFail: [] };
   const workloads: Workload[] = [];
   for (let i = 0; i < nrTasks; i++) {
-    await files.mkdir(`/${i}`);
-    workloads.push(new Workload(files, world.randomOf(`work ${i}`), options, `/${i}`));
+    await files.mkdir(`${top}/${i}`);
+    workloads.push(new Workload(files, world.randomOf(`work ${i}`), options, `${top}/${i}`));
   }
   await world.together(
     ...workloads.map((workload) => async (step: () => Promise<void>) => {
@@ -132,5 +132,27 @@ describe('random work with a model', () => {
     };
     await explore(scenario, { nrSeeds: 3 * RUNS, command });
     expect(nrLosses).toBeGreaterThan(0);
+  });
+
+  it('with a server in the same kernel, in little memory', async () => {
+    const scenario: Scenario = {
+      name: 'NFS, a local edge',
+      async run(world) {
+        const { kernel, server } = await bootLocalWorld(world, '2MiB');
+        const workloads = await work(world, kernel, 3, 30, '/mnt');
+        const files = new Files(kernel);
+        for (let i = 0; i < 6; i++) {
+          await files.write('/mnt/much', i * 400_000, new Uint8Array(400_000).fill(i + 1)); // more than there is memory
+          world.progress();
+        }
+        await files.fsync('/mnt/much');
+        for (const workload of workloads) await workload.checkAll();
+        expect((await files.read('/srv/much', 1_999_990, 20)).join()).toBe([...new Array(10).fill(5), ...new Array(10).fill(6)].join());
+        expect(server.nrBugs).toBe(0);
+        expect(kernel.memory.counters.reserve_unfunded).toBe(0);
+        await kernel.unmount('/mnt');
+      },
+    };
+    await explore(scenario, { nrSeeds: RUNS, command });
   });
 });

@@ -1,4 +1,9 @@
 /** The client against our own server on loopback sockets: what a program sees. */
+import { Kernel } from '@tidemark/core';
+import { host } from '@tidemark/core/host';
+import { nfs, NfsServer } from '@tidemark/fs-nfs';
+import { hostTransports } from '@tidemark/net/host';
+import { memfs } from '@tidemark/testkit';
 import { afterEach, describe, expect, it } from 'vitest';
 import { mountServed, type Pair, servedAndMounted } from './client-fixture.js';
 
@@ -128,6 +133,30 @@ describe('a tree on NFS', () => {
     await expect(fs.readFile('/a')).rejects.toMatchObject({ code: 'EACCES' });
     await fs.writeFile('/b', 'mine');
     expect((await server.kernel.fs.promises.stat('/b')).uid).toBe(1000);
+  });
+
+  it('a server of the same kernel: one edge in the graph, and none of its own left', async () => {
+    const kernel = await Kernel.boot({ memory: '16MiB', plugins: [host, hostTransports, memfs, nfs] });
+    await kernel.mount('memfs:4MiB', '/srv');
+    const server = await NfsServer.listen(kernel, { address: '127.0.0.1:0', exports: { '/': { tree: '/srv', squash: 'none' } } });
+    const { address } = server;
+    const port = address.kind === 'tcp' ? address.port : 0;
+    const before = kernel.graph().nodes.length;
+    await kernel.mount(`nfs://127.0.0.1/?nfsport=${port}&mountport=${port}`, '/mnt');
+    expect(kernel.graph().edges).toEqual(
+      expect.arrayContaining([
+        ['nfs://127.0.0.1/', 'nfs://127.0.0.1/ commit'],
+        ['nfs://127.0.0.1/ commit', 'nfs://127.0.0.1/ rpc'],
+        ['nfs://127.0.0.1/ rpc', `nfs-server:127.0.0.1:${port}`],
+      ]),
+    );
+    const bytes = pattern(1_500_000, 9);
+    await kernel.fs.promises.writeFile('/mnt/a', bytes);
+    expect((await kernel.fs.promises.readFile('/srv/a')).equals(bytes)).toBe(true);
+    expect((await kernel.fs.promises.readFile('/mnt/a')).equals(bytes)).toBe(true);
+    await kernel.unmount('/mnt');
+    expect(kernel.graph().nodes).toHaveLength(before);
+    expect(await kernel.shutdown()).toEqual({ leakedFrames: 0, leakedTimers: 0, problems: [] });
   });
 
   it('a mount that cannot be leaves nothing behind, and says why', async () => {

@@ -38,7 +38,7 @@ export class AttributeCache {
 
   /** The attributes of a file are believed without asking. */
   isFresh(node: NfsNode): boolean {
-    return !node.isDataSuspect && this.clock.nowMs() - node.checkedAtMs < node.validForMs;
+    return !node.isStale && !node.isDataSuspect && this.clock.nowMs() - node.checkedAtMs < node.validForMs;
   }
 
   /** They are not, from now on. */

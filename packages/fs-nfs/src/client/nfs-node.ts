@@ -44,7 +44,7 @@ export class NfsNode {
   readonly made: WeakAttributes[] = [];
   readonly unexplained: WeakAttributes[] = [];
   silly: SillyName | null = null;
-  /** The server does not know it any more. */
+  /** The server does not know it any more, as it said last: it is asked each time. */
   isStale = false;
   /** Of a directory: the cookie verifier, and cookies that are no numbers, by the number they go by. */
   cookieVerifier: Uint8Array = NO_BYTES;

@@ -121,7 +121,6 @@ export class NfsVolume implements SuperblockOps {
       if (!isSameHandle(found.handle, node.handle)) return -Errno.ESTALE;
       this.parts.cache.absorb(node, found.attributes, found.startedAt);
     }
-    if (node.isStale) return -Errno.ESTALE;
     return this.parts.cache.isFresh(node) ? 0 : this.#refresh(task, inode, node);
   }
 
@@ -141,6 +140,7 @@ export class NfsVolume implements SuperblockOps {
   /** Asks for attributes, until they tell of no state before a change of our own. */
   async #ask(task: TaskContext, node: NfsNode): Promise<0 | NegErrno> {
     const { calls, cache } = this.parts;
+    node.isStale = false; // what one reply has said another one may take back
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const reply = await calls.getAttributes(task, node.handle);
       if (typeof reply === 'number') return reply;

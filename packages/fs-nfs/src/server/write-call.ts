@@ -102,8 +102,8 @@ function* takeData(
   patience: Patience,
 ): Steps<number | NegErrno> {
   const { data } = call.service.vfs;
-  const { entitled } = call.caller;
   const { inode } = subject;
+  const entitled = inode.superblock.node === null ? null : call.caller.entitled; // what only memory holds is never clean, and would keep its units
   const who = { ...call.who(subject), task: throttledBy(inode, patience.task) };
   if (entitled !== null) {
     const pages = yield* data.pagesOf(patience.task, inode); // what outlives the call is not taken on a unit

@@ -82,6 +82,28 @@ export class ServerBox {
   }
 }
 
+/** One kernel that is both: ext3 at `/srv`, served to itself, mounted at `/mnt`: a local edge (M16). */
+export async function bootLocalWorld(
+  world: World,
+  memory: string,
+): Promise<{ readonly kernel: Kernel; readonly volume: NfsVolume; readonly server: NfsServer }> {
+  const network = new SimulatedNetwork(world);
+  const machine = world.machine('both');
+  const { plugin, volume } = watchedNfs();
+  const kernel = await world.boot(machine, { memory, plugins: [ext3, plugin, network.transportOf(machine)] });
+  const disk = new SimulatedDisk(world, machine, kernel.memory.arena, { sizeBytes: DISK_BYTES });
+  const device = kernel.attach(disk);
+  await format(kernel, device);
+  await kernel.mount('ext3:disk', '/srv', { device });
+  const server = await NfsServer.listen(kernel, {
+    address: 'both:2049',
+    exports: { '/': { tree: '/srv', squash: 'none' } },
+    handleKey: HANDLE_KEY,
+  });
+  await kernel.mount('nfs://both/?nfsport=2049', '/mnt');
+  return { kernel, volume: volume(), server };
+}
+
 export interface NfsWorld {
   readonly network: SimulatedNetwork;
   readonly server: ServerBox;
