@@ -1,7 +1,7 @@
 /**
  * `npm run bench [-- NAME… --json --check]`: the table of README.md, measured on this machine.
  *
- *     NAME      alloc, cache, reads, streams, reclaim, swap, nbd, md, files, fuse, demo; default all
+ *     NAME      alloc, cache, reads, streams, reclaim, swap, nbd, nfs, md, files, fuse, demo; default all
  *     --json    one object: { date, machine, node, rows }
  *     --check   exit code 1 if a target is missed; without it a miss is only shown
  */
@@ -12,6 +12,7 @@ import { files } from './files.js';
 import { fuseMount } from './fuse-mount.js';
 import { type Bench, passes, type Row, tableHead, tableRow } from './harness.js';
 import { nbdServer } from './nbd-server.js';
+import { nfsServer } from './nfs-server.js';
 import { pageAllocator } from './page-allocator.js';
 import { pageCache } from './page-cache.js';
 import { raid1 } from './raid1.js';
@@ -27,6 +28,7 @@ const BENCHES: readonly Bench[] = [
   reclaim,
   swapOut,
   nbdServer,
+  nfsServer,
   raid1,
   files,
   fuseMount,
