@@ -11,11 +11,13 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ext3 } from '../src/index.js';
 import type { MkfsOptions } from '../src/mkfs/options.js';
 import { bytesOf, freshDisk } from './support/fresh-disk.js';
+import { placesIn } from './support/places.js';
 import { e2fsck, hasPeers, makeFolder, MIB } from './support/image.js';
 import { Workload } from './support/workload.js';
 
 const SEED = Number(process.env.TIDEMARK_SEED ?? 0);
-const BUDGET_MS = Number(process.env.TIDEMARK_CRASH_MS ?? 7000);
+/** Crashes of each row. */
+const NR_POINTS = Number(process.env.TIDEMARK_CRASH_POINTS ?? 30);
 let folder = '';
 beforeAll(() => {
   folder = makeFolder('crash');
@@ -100,17 +102,18 @@ const ROWS: readonly (readonly [name: string, seed: number, memory: string, size
 ];
 
 describe.skipIf(!hasPeers)('after a crash at any write or flush, everything is well, with', () => {
-  it.each(ROWS)('%s', { timeout: 240_000 }, async (name, seed, memory, sizeBytes, options) => {
+  it.each(ROWS)('%s', { timeout: 240_000 + 300 * NR_POINTS }, async (name, seed, memory, sizeBytes, options) => {
     const { log, durable } = await record(seed + SEED, memory, await freshDisk(sizeBytes, options), sizeBytes, 250);
     const random = new Random(seed + SEED);
     const file = path.join(folder, `${seed}.img`);
     const theirs = path.join(folder, `${seed}-theirs.img`);
     let nrPoints = 0;
     let nrDurable = 0;
-    for (const endMs = Date.now() + BUDGET_MS; Date.now() < endMs; ) {
-      const at = 1 + random.below(log.entries.length);
+    for (const at of placesIn(log.entries.length)) {
+      if (nrPoints >= NR_POINTS) break;
       const there = durable.filter(({ from }) => from <= at);
       for (const image of log.imagesAt(at, random, 2)) {
+        if (nrPoints >= NR_POINTS) break;
         fs.writeFileSync(file, bytesOf(image, sizeBytes));
         const isCompared = nrPoints % 10 === 0;
         if (isCompared) fs.copyFileSync(file, theirs);
@@ -127,7 +130,7 @@ describe.skipIf(!hasPeers)('after a crash at any write or flush, everything is w
       }
     }
     console.log(`${name}: ${nrPoints} crashes in a log of ${log.entries.length} entries, ${nrDurable} fsynced files found again`);
-    expect(nrPoints).toBeGreaterThan(10);
-    expect(nrDurable).toBeGreaterThan(10);
+    expect(nrPoints).toBe(NR_POINTS);
+    expect(nrDurable).toBeGreaterThan(NR_POINTS / 4);
   });
 });

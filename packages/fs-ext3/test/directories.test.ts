@@ -34,6 +34,8 @@ async function isWell(file: string): Promise<void> {
   expect(await ownFindings(new Uint8Array(fs.readFileSync(file)))).toEqual([]);
 }
 
+/** Names that an index needs to grow a second level; TIDEMARK_RUNS=1 has its nodes split as well. */
+const LONG = process.env.TIDEMARK_RUNS === undefined ? 2500 : 6000;
 const HASHES = ['legacy', 'half_md4', 'tea'];
 
 describe.skipIf(!hasPeers)('a large directory', () => {
@@ -45,7 +47,7 @@ describe.skipIf(!hasPeers)('a large directory', () => {
       await makeImage(file, 16 * MIB, { blockSize: 1024, bytesPerInode: 2048, journalSize: '1MiB' });
       spawnSync('debugfs', ['-w', '-R', `set_super_value def_hash_version ${hash}`, file]);
       spawnSync('debugfs', ['-w', '-R', `set_super_value flags ${sign === 'signed' ? 1 : 2}`, file]);
-      const nrNames = hash === 'half_md4' && sign === 'signed' ? 6000 : 1500;
+      const nrNames = hash === 'half_md4' && sign === 'signed' ? LONG : 1000;
       const name = (i: number): string => `${i % 3 === 0 ? 'é' : ''}entry-${i}-${'x'.repeat((i * 7) % 90)}`;
       const left = new Set<string>();
       await mounted(file, async (kernel, promises) => {
