@@ -1,6 +1,6 @@
 /**
- * `kernel.fs` against the host's `node:fs`, on memfs and on the host's memory filesystem: what is cached is looked up, read, and small
- * files are made. Also what a cached `stat` of the VFS allocates: nothing.
+ * `kernel.fs` on our memfs against the host's `node:fs` on the host's memory filesystem, and against memfs of npm: what is cached is looked up
+ * and read, and small files are made. Also what a cached `stat` of the VFS allocates: nothing; and a large tree in little memory.
  */
 import fs from 'node:fs';
 import os from 'node:os';
@@ -8,7 +8,9 @@ import path from 'node:path';
 import { Kernel } from '@tidemark/core';
 import { host } from '@tidemark/core/host';
 import { memfs } from '@tidemark/testkit';
+import { fs as npmMemfs } from 'memfs';
 import { type Bench, compare, type Row, round, timePer } from './harness.js';
+import { walkedTree } from './walked-tree.js';
 
 const SHM = '/dev/shm';
 const NR_STATS = 50_000;
@@ -91,6 +93,28 @@ export const files: Bench = {
           () => makeAll(fs, folder),
         ),
       );
+      type SyncCalls = Pick<typeof fs, 'mkdirSync' | 'openSync' | 'writeSync' | 'closeSync' | 'rmSync'>;
+      const makeAllSync = (to: SyncCalls): number => {
+        to.mkdirSync('/sync');
+        const start = performance.now();
+        for (let i = 0; i < NR_FILES; i++) {
+          const fd = to.openSync(`/sync/${i}`, 'w');
+          to.writeSync(fd, data);
+          to.closeSync(fd);
+        }
+        const took = ((performance.now() - start) * 1e3) / NR_FILES;
+        to.rmSync('/sync', { recursive: true });
+        return took;
+      };
+      for (let i = 0; i < NR_WARM_UPS; i++) makeAllSync(tree as unknown as SyncCalls);
+      yield row(
+        'create + write 1000 B + close, sync: memfs of npm ÷ kernel.fs',
+        1,
+        await compare(
+          () => makeAllSync(tree as unknown as SyncCalls),
+          () => makeAllSync(npmMemfs as unknown as SyncCalls),
+        ),
+      );
       const who = kernel.vfs.caller();
       const statBare = (): number => {
         let sum = 0;
@@ -109,6 +133,7 @@ export const files: Bench = {
         value: Math.max(process.memoryUsage().heapUsed - before, 0) / NR_STATS,
         ours: `${round(took)} ns each`,
       };
+      yield await walkedTree(this.name, folder);
     } finally {
       fs.rmSync(folder, { recursive: true });
       await kernel.shutdown();

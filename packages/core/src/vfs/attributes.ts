@@ -47,9 +47,10 @@ export class Attributes {
     const { credentials } = who;
     return yield* this.#changing(who, inode, (change) => {
       if (credentials.uid !== 0) {
-        const changesUser = uid !== -1 && uid !== inode.uid;
-        const changesGroup = gid !== -1 && gid !== inode.gid && !inGroup(credentials, gid);
-        if (changesUser || changesGroup || credentials.uid !== inode.uid) return -Errno.EPERM;
+        const isMine = credentials.uid === inode.uid;
+        const mayBe = uid === -1 || (isMine && uid === inode.uid);
+        const mayBeIn = gid === -1 || (isMine && (gid === inode.gid || inGroup(credentials, gid)));
+        if (!mayBe || !mayBeIn) return -Errno.EPERM;
       }
       if (uid !== -1) change.uid = uid;
       if (gid !== -1) change.gid = gid;

@@ -79,19 +79,24 @@ export class Operations {
   }
 }
 
-/** An operation that never throws and never rejects: a bug of a plugin must not leave a lock held. */
+/**
+ * An operation that never throws and never rejects: a bug of a plugin must not leave a lock held. None has more than five arguments; they are
+ * handed on one by one, because a list of them would have to be made for each call.
+ */
 function guarded<A extends unknown[], T>(
   ops: SuperblockOps,
   operation: (...args: A) => MaybePromise<T>,
 ): (...args: A) => MaybePromise<T | NegErrno> {
-  return (...args) => {
+  const plain = operation as (...args: unknown[]) => MaybePromise<T>;
+  const call = (a: unknown, b: unknown, c: unknown, d: unknown, e: unknown): MaybePromise<T | NegErrno> => {
     try {
-      const answer = operation.apply(ops, args);
+      const answer = plain.call(ops, a, b, c, d, e);
       return isPromise(answer) ? answer.then<T | NegErrno, NegErrno>(undefined, errnoOf) : answer;
     } catch (error) {
       return errnoOf(error);
     }
   };
+  return call as unknown as (...args: A) => MaybePromise<T | NegErrno>;
 }
 
 /** The operations of a filesystem that was taken away from under its users: everything fails with EIO. */

@@ -120,9 +120,10 @@ export function toBuffer(value: unknown, name = 'buffer'): Uint8Array {
 export function toPosition(value: unknown, name = 'position'): number | null {
   if (value === null || value === undefined) return null;
   if (typeof value === 'bigint') {
-    if (value < -1n || value > 2n ** 63n - 1n) throw outOfRange(name, `>= -1 && <= ${2n ** 63n - 1n}`, value);
-    return value === -1n ? null : Number(value);
+    if (value < -(2n ** 63n) || value > 2n ** 63n - 1n) throw outOfRange(name, `>= ${-(2n ** 63n)} && <= ${2n ** 63n - 1n}`, value);
+    return value < 0n ? null : Number(value);
   }
+  if (typeof value !== 'number') throw wrongType(name, 'of type bigint or integer', value);
   const position = toInteger(value, name, -1);
   return position === -1 ? null : position;
 }

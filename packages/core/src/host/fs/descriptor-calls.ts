@@ -8,7 +8,7 @@ import type { Steps } from '../../vfs/steps.js';
 import type { Vfs } from '../../vfs/vfs.js';
 import type { Caller } from '../../vfs/walk.js';
 import { type Options, toBuffer, toBytes, toFlags, toId, toInteger, toMode, toOptions, toPath, toPosition, toTimeMs } from './arguments.js';
-import { FsError, outOfRange, wrongType } from './errors.js';
+import { FsError, outOfRange, wrongType, wrongValue } from './errors.js';
 import { FileCalls } from './file-calls.js';
 import type { BigIntStats, Stats } from './stats.js';
 
@@ -61,15 +61,25 @@ export function readArguments(args: readonly unknown[]): BufferPart & { readonly
     ({ buffer = Buffer.alloc(16_384), offset = 0, length, position = null } = options);
   } else if (offset !== null && typeof offset === 'object') ({ offset = 0, length, position = null } = offset as Options);
   const bytes = toBuffer(buffer);
-  return { ...partOf(bytes, offset, length, position), buffer: buffer as NodeJS.ArrayBufferView };
+  const from = offset === undefined || offset === null ? 0 : toInteger(offset, 'offset', 0);
+  // Whatever it is, it becomes a number of 32 bits, as with Node.
+  const count = length === undefined || length === null ? bytes.length - from : (length as number) | 0;
+  const given = buffer as NodeJS.ArrayBufferView;
+  if (count === 0) return { part: bytes.subarray(0, 0), position: null, buffer: given };
+  if (bytes.length === 0) throw wrongValue('buffer', buffer, 'is empty and cannot be written');
+  if (count < 0) throw outOfRange('length', '>= 0', count);
+  if (count > bytes.length - from) throw outOfRange('length', `<= ${bytes.length - from}`, count);
+  return { part: bytes.subarray(from, from + count), position: toPosition(position), buffer: given };
 }
 
-function partOf(bytes: Uint8Array, offset: unknown, length: unknown, position: unknown): BufferPart {
+function partToWrite(bytes: Uint8Array, offset: unknown, length: unknown, position: unknown): BufferPart {
   const from = offset === undefined || offset === null ? 0 : toInteger(offset, 'offset', 0);
-  const count = length === undefined || length === null ? Math.max(bytes.length - from, 0) : toInteger(length, 'length', 0);
-  if (from > bytes.length) throw outOfRange('offset', `<= ${bytes.length}`, from);
-  if (count > bytes.length - from) throw outOfRange('length', `<= ${bytes.length - from}`, count);
-  return { part: bytes.subarray(from, from + count), position: toPosition(position) };
+  const rest = bytes.length - from;
+  const count = typeof length === 'number' ? length : rest;
+  if (rest < 0) throw outOfRange('offset', `<= ${bytes.length}`, from);
+  if (count > rest) throw outOfRange('length', `<= ${rest}`, count);
+  if (count < 0) throw outOfRange('length', '>= 0', count);
+  return { part: bytes.subarray(from, from + toInteger(count, 'length')), position: toPosition(position) };
 }
 
 /** `(buffer, offset, length, position)`, `(buffer, options)` or `(string, position, encoding)`, as `fs.write` takes them. */
@@ -80,9 +90,9 @@ export function writeArguments(args: readonly unknown[]): BufferPart {
   const bytes = toBuffer(data);
   if (offset !== null && typeof offset === 'object') {
     const options = offset as Options;
-    return partOf(bytes, options.offset, options.length, options.position);
+    return partToWrite(bytes, options.offset, options.length, options.position);
   }
-  return partOf(bytes, offset, length, typeof position === 'number' || typeof position === 'bigint' ? position : null);
+  return partToWrite(bytes, offset, length, typeof position === 'number' || typeof position === 'bigint' ? position : null);
 }
 
 /** A list of buffers. @throws TypeError as Node. */

@@ -59,11 +59,14 @@ export function wrongValue(name: string, value: unknown, why = 'is invalid'): Er
 
 /** @param range as Node says it: `>= 0 && <= 4294967295`, `an integer`. */
 export function outOfRange(name: string, range: string, value: unknown): Error {
-  const shown = typeof value === 'number' && Number.isInteger(value) && Math.abs(value) > 2 ** 32 ? grouped(value) : String(value);
+  const isLarge =
+    typeof value === 'bigint' ? value > 2n ** 32n || value < -(2n ** 32n) : Number.isInteger(value) && Math.abs(value as number) > 2 ** 32;
+  const digits = isLarge ? grouped(value as number | bigint) : String(value);
+  const shown = typeof value === 'bigint' ? `${digits}n` : digits;
   return argumentError(RangeError, 'ERR_OUT_OF_RANGE', `The value of "${name}" is out of range. It must be ${range}. Received ${shown}`);
 }
 
-function grouped(value: number): string {
+function grouped(value: number | bigint): string {
   return String(value).replace(/\B(?=(\d{3})+$)/g, '_');
 }
 
