@@ -6,6 +6,7 @@ import { Kernel } from '@tidemark/core';
 import { host } from '@tidemark/core/host';
 import { nfs } from '@tidemark/fs-nfs';
 import { hostTransports } from '@tidemark/net/host';
+import { PagedBuffer, swap } from '@tidemark/swap';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { patternBytes } from './support/bytes.js';
 import { Ganesha, ganeshaObstacle } from './support/ganesha.js';
@@ -123,5 +124,43 @@ describeWith(['ganesha.nfsd', 'rpcbind'], obstacle === null ? 'nfs-ganesha' : `n
       await ganesha.run();
       expect(sha(await reading)).toBe(sha(data));
     });
+  });
+
+  test('swap in a file of its export, while it is killed and started again: every byte comes back', async () => {
+    const pages = 3_000;
+    fs.writeFileSync(path.join(ganesha.folder, 'swapfile'), Buffer.alloc((pages + 500) * 4_096, 1));
+    const kernel = await Kernel.boot({ memory: '4MiB', plugins: [host, hostTransports, nfs, swap] });
+    try {
+      await kernel.mount(ganesha.source, '/');
+      await kernel.swapOn('/swapfile', { format: true });
+      const buffer = await PagedBuffer.create(kernel, { sizeBytes: pages * 4_096 });
+      const page = new Uint8Array(4_096);
+      const view = new DataView(page.buffer);
+      const fill = (index: number): Uint8Array => {
+        for (let at = 0; at < page.length; at += 4) view.setUint32(at, (index * 2_654_435_761 + at) >>> 0);
+        return page;
+      };
+      let killing: Promise<void> = Promise.resolve();
+      const killOnce = async (): Promise<void> => {
+        await ganesha.kill();
+        await ganesha.run();
+      };
+      for (let index = 0; index < pages; index++) {
+        await buffer.write(index * 4_096, fill(index));
+        if (index === 1_500 || index === 2_500) killing = killing.then(killOnce);
+      }
+      const got = new Uint8Array(4_096);
+      for (let index = 0; index < pages; index++) {
+        if (index === 1_000) killing = killing.then(killOnce);
+        await buffer.read(index * 4_096, got);
+        expect(Buffer.compare(got, fill(index)), `page ${index}`).toBe(0);
+      }
+      await killing;
+      expect(kernel.vmstat().pswpout).toBeGreaterThan(1_500);
+      buffer.close();
+      await kernel.swapOff('/swapfile');
+    } finally {
+      expect(await kernel.shutdown({ timeoutMs: 20_000 })).toEqual({ leakedFrames: 0, leakedTimers: 0, problems: [] });
+    }
   });
 });
