@@ -365,3 +365,14 @@ it('a device that may have lost what it acknowledged says so once, and every pin
   expect(await codeOf(kernel.fs.promises.open('/c', 'r+').then((handle) => handle.sync()))).toBe('EIO'); // a commit went wrong
   await kernel.shutdown();
 });
+
+it('no filesystem knows what its pinned files are for', () => {
+  for (const name of ['fs-ext3', 'fs-nfs']) {
+    const sources = path.join(import.meta.dirname, '../..', name, 'src');
+    for (const file of fs.readdirSync(sources, { recursive: true, encoding: 'utf8' })) {
+      if (!file.endsWith('.ts')) continue;
+      const text = fs.readFileSync(path.join(sources, file), 'utf8').replaceAll(/\bswap(Out|In|Activate|HooksOf|Halves)\b/g, ''); // the contract of pins, and a hash's
+      expect(text, `${name}/src/${file}`).not.toMatch(/swap/i);
+    }
+  }
+});
