@@ -25,6 +25,9 @@ const NS_PER_MS = 1e6;
 /** Execute permission of the group: with it, S_ISGID is a privilege. */
 const GROUP_EXECUTE = 0o010;
 
+/** What gives a program privileges of its own. */
+const CAPABILITY = 'security.capability';
+
 /** Does something with the inode of the call, and gives it back. */
 export function* withInode(call: Call, work: (inode: Inode) => Steps<number>): Steps<number> {
   const inode = yield* inodeOf(call);
@@ -86,8 +89,8 @@ export function* killPrivileges(call: Call, inode: Inode, killsIds: boolean): St
   const kept = bits & ~(S_ISUID | ((bits & GROUP_EXECUTE) !== 0 ? S_ISGID : 0));
   const status = killsIds && kept !== bits ? yield* attributes.changeMode(call.who, inode, kept) : 0;
   if (status < 0) return status;
-  const removed = yield* attributes.removeXattr(call.who, inode, 'security.capability');
-  return removed === -Errno.ENODATA || removed === -Errno.EOPNOTSUPP ? 0 : removed;
+  const capability = yield* attributes.getXattr(call.who, inode, CAPABILITY); // mostly there is none, and looking is cheaper than changing
+  return typeof capability === 'number' ? 0 : yield* attributes.removeXattr(call.who, inode, CAPABILITY);
 }
 
 function* change(call: Call, inode: Inode, wanted: Wanted): Steps<NegErrno> {
