@@ -405,6 +405,43 @@ describe('mounts', () => {
     expect(fs.readdirSync('/')).toEqual([]);
   });
 
+  test('by force while calls are under way: each ends, with EIO or as if it had been before, and nothing is left', async () => {
+    const { plugin } = lateFileSystem();
+    const kernel = await boot({ plugins: [plugin] });
+    await kernel.mount('late:8MiB', '/m');
+    const { promises } = kernel.fs;
+    await promises.mkdir('/m/d');
+    await promises.writeFile('/m/f', 'x');
+    const handle = await promises.open('/m/f', 'r+');
+    const file = await done(kernel.vfs.open(kernel.vfs.caller(), '/m/f', 2, 0));
+    const { vfs } = kernel;
+    expect(vfs.lock(vfs.caller(), file, { from: 0, to: 1 }, true, false)).toBe(0);
+    const codeOf = (work: Promise<unknown>): Promise<string> =>
+      work.then(
+        () => 'done',
+        (error: KernelError) => error.code,
+      );
+    const begun = [
+      ...Array.from({ length: 10 }, (_, i) => codeOf(promises.writeFile(`/m/d/${i}`, 'text'))),
+      codeOf(promises.readdir('/m/d')),
+      codeOf(promises.rename('/m/f', '/m/d/g')),
+      codeOf(promises.stat('/m/unknown')),
+      codeOf(handle.write('more')),
+      codeOf(handle.truncate(0)),
+    ];
+    await expect(kernel.unmount('/m')).rejects.toMatchObject({ code: 'EBUSY' });
+    const off = kernel.unmount('/m', { force: true });
+    const ends = await Promise.all(begun);
+    await off;
+    expect([...new Set(ends)].filter((code) => !['done', 'EIO', 'ENOENT', 'EBADF'].includes(code))).toEqual([]);
+    await expect(handle.write('more')).rejects.toMatchObject({ code: 'EIO' });
+    await expect(handle.sync()).rejects.toMatchObject({ code: 'EIO' });
+    await handle.close();
+    file.release();
+    expect(await promises.readdir('/m')).toEqual([]);
+    await expect(kernel.unmount('/m')).rejects.toMatchObject({ code: 'EINVAL' });
+  });
+
   test('several at once, on and off, end as one after the other would', async () => {
     const { plugin } = lateFileSystem();
     const kernel = await boot({ plugins: [plugin] });
