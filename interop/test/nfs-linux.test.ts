@@ -166,6 +166,7 @@ step end
       'copy',
       'hard',
       'lost+found',
+      'many',
       'second',
       'soft',
     ]);
