@@ -35,7 +35,7 @@ const TASKS = {
   },
   build: { build: '.', steps: () => [] },
   bench: { build: '.', steps: (args) => [['--expose-gc', 'bench/dist/main.js', ...args]] },
-  docs: { build: 'packages/cli', steps: (args) => [[bin('typedoc'), ...args]] },
+  docs: { build: 'packages/cli', steps: (args) => [['scripts/documented.mjs'], [bin('typedoc'), ...args]] },
   lint: {
     build: '.',
     steps: (args) => [

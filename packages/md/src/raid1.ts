@@ -69,6 +69,7 @@ export function raid1Of(kernel: Kernel, device: BlockDevice): Raid1 {
   return new Raid1(kernel, device, assembledOf(device));
 }
 
+/** An array that is running: what it is at, and what can be done to its members. */
 export class Raid1 {
   readonly #core: ArrayCore;
   readonly #turn: Semaphore;

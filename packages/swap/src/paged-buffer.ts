@@ -61,6 +61,7 @@ export interface PagedBufferOptions {
 
 let nrCreated = 0;
 
+/** Bytes in anonymous memory, more of them than there is memory: what does not fit is swapped out. */
 export class PagedBuffer implements AsyncIterable<Uint8Array> {
   readonly sizeBytes: number;
   readonly name: string;

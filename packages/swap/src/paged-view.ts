@@ -17,10 +17,12 @@ const ELEMENTS = {
   f64: Float64Array,
 } as const;
 
+/** Element of a view: signed and unsigned integers and floats, by their bits. */
 export type ElementType = keyof typeof ELEMENTS;
 /** A typed array that can be read from or written to a view. */
 export type NumericArray = InstanceType<(typeof ELEMENTS)[ElementType]>;
 
+/** A buffer as an array of numbers of one type. */
 export class PagedView {
   readonly #buffer: PagedBuffer;
   readonly #cell: NumericArray;

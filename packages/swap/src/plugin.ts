@@ -2,6 +2,7 @@
 import { definePlugin, instanceCachingFactory, KERNEL, type Kernel, KernelError, SWAP_SUBSYSTEM } from '@tidemark/core';
 import { SwapManager } from './swap-manager.js';
 
+/** The plugin: `kernel.swapOn`, `PagedBuffer`. */
 export const swap = definePlugin({
   name: 'swap',
   register(container) {

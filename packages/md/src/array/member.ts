@@ -13,6 +13,7 @@ import { SECTOR_BYTES } from '../format/fields.js';
 import { Role, type Superblock } from '../format/superblock.js';
 import { SingleIo } from './single-io.js';
 
+/** What a member of an array is: in use, being brought up to date, spare, or failed. */
 export type MemberState = 'in-sync' | 'recovering' | 'spare' | 'faulty';
 
 /** Bios of its own that a member has. */

@@ -37,6 +37,7 @@ const PAGE_BYTES = 4096;
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 const CLOSE_TIMEOUT_MS = 5_000;
 
+/** Where a server listens, and what it exports. */
 export interface NbdServerOptions {
   /** `HOST:PORT` (port 0: any free one), `[V6]:PORT` or `unix:PATH`. */
   readonly address: string;
@@ -52,6 +53,7 @@ export interface NbdServerOptions {
   onConnectionError?(error: KernelError, peer: string): void;
 }
 
+/** Exports block devices over NBD. */
 export class NbdServer {
   readonly #kernel: Kernel;
   readonly #options: NbdServerOptions;

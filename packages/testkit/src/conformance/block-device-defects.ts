@@ -20,6 +20,7 @@ function segment(kernel: Kernel, bio: Bio, i: number): Uint8Array {
   return kernel.memory.arena.view(bio.addresses[i], bio.lengths[i]);
 }
 
+/** Every defect there is for block devices. */
 export const BLOCK_DEVICE_DEFECTS: readonly BlockDeviceDefect[] = [
   {
     rule: 'reads-what-was-written',

@@ -27,6 +27,7 @@ function touchFrame(kernel: Kernel, task: Parameters<Kernel['memory']['allocator
 
 const DISK = ['persistent'] as const;
 
+/** Every defect there is for filesystems. */
 export const FILE_SYSTEM_DEFECTS: readonly FileSystemDefect[] = [
   {
     rule: 'reads-what-was-written',

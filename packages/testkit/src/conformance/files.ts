@@ -38,6 +38,7 @@ export interface FileFacts {
 /** What there is at a path, for comparing trees: `file LENGTH SUM`, `directory`, `link TARGET`, `special`. */
 export type TreeListing = readonly string[];
 
+/** Files of a kernel, by path: an errno becomes a `KernelError`, no host is needed. */
 export class Files {
   readonly #kernel: Kernel;
   readonly #options: CallerOptions;

@@ -72,7 +72,9 @@ export const BLOCK_DEVICE_RULES = {
 
 /** Name of a rule. */
 export type FileSystemRule = keyof typeof FILE_SYSTEM_RULES;
+/** Name of a rule of block devices. */
 export type BlockDeviceRule = keyof typeof BLOCK_DEVICE_RULES;
+/** Name of a rule of either kind. */
 export type Rule = FileSystemRule | BlockDeviceRule;
 
 const SENTENCES: Readonly<Record<string, string>> = { ...BLOCK_DEVICE_RULES, ...FILE_SYSTEM_RULES };

@@ -7,6 +7,7 @@
 export const SECTOR_BYTES = 512;
 const BLOCK_BYTES = 4096;
 
+/** What is on a disk, sparse; offsets in bytes. A copy costs a copy of the map of its blocks. */
 export class DiskImage {
   readonly #blocks: Map<number, Uint8Array>;
 

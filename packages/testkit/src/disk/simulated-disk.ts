@@ -25,6 +25,7 @@ export interface DiskRequest {
   readonly lengthBytes: number;
 }
 
+/** What a simulated disk is like. */
 export interface SimulatedDiskOptions {
   readonly sizeBytes: number;
   /** Default `disk`. */
@@ -61,6 +62,7 @@ interface Request extends DiskRequest {
   event: SimulatedEvent | null;
 }
 
+/** A disk in virtual time: latency, bandwidth, a volatile write cache, faults. A driver record for `kernel.attach`. */
 export class SimulatedDisk implements BlockDeviceOps {
   readonly apiVersion = 1;
   readonly name: string;

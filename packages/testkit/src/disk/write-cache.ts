@@ -22,6 +22,7 @@ export interface CachedWrite {
 /** Most volatile writes of which every subset is tried. */
 const EXHAUSTIVE_MAX = 6;
 
+/** A disk’s write cache: what is durable, what may be lost, and what a crash may leave of it. */
 export class WriteCache {
   readonly #durable: DiskImage;
   #visible: DiskImage;

@@ -13,6 +13,7 @@ export type WriteLogEntry =
   | { readonly step: 'failed'; readonly nr: number }
   | { readonly step: 'flushed'; readonly mark: number };
 
+/** Every write and flush of a disk in order, for crashing after each. */
 export class WriteLog {
   readonly entries: WriteLogEntry[] = [];
   readonly #first: DiskImage;

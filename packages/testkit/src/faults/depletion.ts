@@ -6,6 +6,7 @@ import { Gfp, type Kernel, type Pfn, TaskContext } from '@tidemark/core';
 
 const TASK = TaskContext.root('depletion');
 
+/** Holds the free memory of a kernel at a level, in frames, whatever reclaim frees. */
 export class Depletion {
   readonly #kernel: Kernel;
   readonly #levelFrames: number;

@@ -15,6 +15,7 @@ export function simulate(scenario: Scenario, options: HostOptions): Promise<Outc
   return simulateOn(scenario, { ...options, afterReactions: drainReactions });
 }
 
+/** How `explore` runs a scenario: how many seeds, from which on, and what counts as a good end. */
 export interface ExploreOptions extends Omit<HostOptions, 'seed'> {
   /** Runs. `TIDEMARK_NR_SEEDS` in the environment takes its place; with `TIDEMARK_SEED` there is one. */
   readonly nrSeeds: number;

@@ -107,6 +107,7 @@ class ListeningAddress implements Listener {
   }
 }
 
+/** Streams between machines in virtual time: delay, bandwidth, cuts, partitions. */
 export class SimulatedNetwork {
   readonly link: LinkOptions;
   readonly random: Random;

@@ -61,6 +61,7 @@ export interface FloodOptions {
 /** Most foreign packets of a burst: what a line carries in between. */
 const BURST_MAX = 4096;
 
+/** An IPv4 network in virtual time, whose lines delay, lose, double and reorder packets. */
 export class SimulatedPackets {
   readonly network: PacketNetwork;
   readonly #world: World;

@@ -23,6 +23,7 @@ import { KernelError } from '@tidemark/core';
 /** The cells of a state. Kept by the search, never by a model. */
 export type State = Uint8Array;
 
+/** What a step counts as: one that may be repeated for ever, or progress. */
 export type StepKind = 'step' | 'progress' | 'timer';
 
 /** Something that can happen. */
@@ -70,6 +71,7 @@ export interface Interchangeable {
   readonly nrRecords: number;
 }
 
+/** A system as a vector of bytes, and the guarded steps that change it: what `search` goes through. */
 export class SearchModel {
   readonly cells: { readonly name: string; readonly max: number; readonly initial: number }[] = [];
   readonly steps: ModelStep[] = [];

@@ -22,6 +22,7 @@ const STATES_MAX = 8_000_000;
 /** States without a way out that are explained, nearest first; those with equal reports are told once. */
 const EXPLAINED_MAX = 2000;
 
+/** How far `search` goes. */
 export interface SearchOptions {
   /** More states end the search with an error: half a search proves nothing. Default 8 million. */
   readonly statesMax?: number;
@@ -48,11 +49,13 @@ export interface Standstills {
   readonly reasons: readonly Standstill[];
 }
 
+/** An invariant of a model that does not hold, and the way there. */
 export interface BrokenInvariant extends FoundState {
   readonly invariant: string;
   readonly nrStates: number;
 }
 
+/** What `search` has found: states, and for each verdict the shortest way there. */
 export interface SearchResult {
   readonly model: SearchModel;
   readonly nrStates: number;

@@ -9,6 +9,7 @@ import type { EventQueue } from '../time/event-queue.js';
 import type { Random } from '../time/random.js';
 import { VirtualClock, VirtualScheduler } from '../time/virtual-clock.js';
 
+/** What one kernel runs on: its clock, scheduler and randomness. It can die. */
 export class Machine {
   readonly clock: VirtualClock;
   readonly scheduler: VirtualScheduler;

@@ -21,6 +21,7 @@ import type { World } from './world.js';
 export const PATIENCE_MS = 120_000;
 const TIMER_ROUNDS = 3;
 
+/** Tells whether a run still gets anywhere: when something was last done for the first time. */
 export class ProgressWatch {
   readonly #world: World;
   readonly #patienceMs: number;

@@ -25,6 +25,7 @@ export interface Scenario {
   run(world: World): Promise<void>;
 }
 
+/** Under which seed and schedule a scenario is run, and for how long. */
 export interface SimulateOptions {
   /** 0 … 2^32 − 1. */
   readonly seed: number;

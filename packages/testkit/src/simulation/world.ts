@@ -22,6 +22,7 @@ export interface BootSpec extends Omit<BootOptions, 'plugins'> {
 /** Lets others that have something due now go first, or after, as the schedule likes. */
 export type Step = () => Promise<void>;
 
+/** What a scenario has in its hands: machines, time, tasks, randomness. */
 export class World {
   readonly machines: Machine[] = [];
   /** Randomness for the scenario's own use. */

@@ -45,6 +45,7 @@ class QueuedEvent implements SimulatedEvent {
 /** Longest delay: past it a sum of microseconds would not be exact. */
 const DELAY_MAX_MS = 2 ** 42;
 
+/** Everything that is going to happen in a run, by virtual time; a schedule chooses among what is due at one moment. */
 export class EventQueue {
   readonly #schedule: Schedule;
   readonly #heap: QueuedEvent[] = [];

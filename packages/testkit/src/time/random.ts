@@ -13,6 +13,7 @@ export function hashText(text: string): number {
   return hash >>> 0;
 }
 
+/** A stream of random numbers from a seed; equal seeds, equal numbers. */
 export class Random implements RandomSource {
   readonly seed: number;
   #a: number;

@@ -19,6 +19,7 @@ export interface Schedulable {
   readonly source: { readonly id: number };
 }
 
+/** Chooses among the events that are due at one moment. */
 export interface Schedule {
   /** `random`, `pct`. */
   readonly name: string;
@@ -34,6 +35,7 @@ export function randomSchedule(random: Random, tickUs = 50): Schedule {
   return { name: 'random', tickUs, choose: (ready) => (ready.length === 1 ? 0 : random.below(ready.length)) };
 }
 
+/** How `pctSchedule` chooses. */
 export interface PctOptions {
   /** Ordered events that the sought bug needs. Default 3. */
   readonly depth?: number;

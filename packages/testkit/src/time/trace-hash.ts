@@ -4,6 +4,7 @@
  */
 import { hashText } from './random.js';
 
+/** A hash of what happened in a run, in order: equal runs have equal ones. */
 export class TraceHash {
   #high = 0x243f6a88;
   #low = 0x85a308d3;
