@@ -1,7 +1,8 @@
 /** RAID1 in virtual time: the speed of writes and of reads, and what a resync copies after a crash. */
-import { Bio, BioOp, type BlockDevice, type Kernel, PAGE_SIZE } from '@tidemark/core';
+import { Bio, BioOp, type BlockDevice, errorFrom, type Kernel, OpenFlag, PAGE_SIZE, run as steps } from '@tidemark/core';
+import { ext3, mkfs, planMkfs } from '@tidemark/fs-ext3';
 import { assembleArray, createArray, md, raid1Of } from '@tidemark/md';
-import { type DiskImage, type Machine, SimulatedDisk, type World } from '@tidemark/testkit';
+import { DiskImage, type Machine, SimulatedDisk, type World } from '@tidemark/testkit';
 import { simulate } from '@tidemark/testkit/host';
 
 const MEMORY_BYTES = 32 * 2 ** 20;
@@ -23,7 +24,7 @@ interface Box {
 
 async function boot(world: World, name: string): Promise<Box> {
   const machine = world.machine(name);
-  return { world, machine, kernel: await world.boot(machine, { memory: MEMORY_BYTES, plugins: [md] }) };
+  return { world, machine, kernel: await world.boot(machine, { memory: MEMORY_BYTES, plugins: [md, ext3] }) };
 }
 
 function disksOf({ world, machine, kernel }: Box, images: readonly DiskImage[], nrDisks = images.length): SimulatedDisk[] {
@@ -44,21 +45,42 @@ async function inWorld<T>(work: (world: World) => Promise<T>): Promise<T> {
 }
 
 /** Thousands of writes a second to pages chosen at random, all bits being 0 at first. */
-export function writeSpeed(bitmap: 'internal' | 'none'): Promise<number> {
+export function writeSpeed(bitmap: 'internal' | 'none' | 'on ext3'): Promise<number> {
   return inWorld(async (world) => {
     const box = await boot(world, 'box');
-    const devices = disksOf(box, [], 2).map((disk) => box.kernel.attach(disk));
-    const array = await createArray(box.kernel, devices, { assumeEqual: true, bitmap: bitmap === 'internal' && BITMAP });
+    const { kernel } = box;
+    const devices = disksOf(box, [], 2).map((disk) => kernel.attach(disk));
+    const array = await createArray(kernel, devices, { assumeEqual: true, bitmap: bitmap === 'internal' && BITMAP });
+    if (bitmap === 'on ext3') await raid1Of(kernel, array).addBitmap({ file: await fileOnExt3(box) }, BITMAP);
     const random = world.randomOf('writes');
-    const begunMs = box.kernel.clock.nowMs();
-    await world.together(
-      ...Array.from(
-        { length: WRITE_DEPTH },
-        () => () => writeSome(box, array, NR_WRITES / WRITE_DEPTH, () => random.below(array.sizeBytes / PAGE_SIZE)),
-      ),
-    );
-    return NR_WRITES / (box.kernel.clock.nowMs() - begunMs);
+    const pageOf = (): number => random.below(array.sizeBytes / PAGE_SIZE);
+    const begunMs = kernel.clock.nowMs();
+    await world.together(...Array.from({ length: WRITE_DEPTH }, () => () => writeSome(box, array, NR_WRITES / WRITE_DEPTH, pageOf)));
+    return NR_WRITES / (kernel.clock.nowMs() - begunMs);
   });
+}
+
+/** A file on an ext3 of its own, as large as the bitmap. @returns its path. */
+async function fileOnExt3({ world, machine, kernel }: Box): Promise<string> {
+  const image = DiskImage.empty();
+  const sizeBytes = 16 * 2 ** 20;
+  const target = {
+    name: 'ext3',
+    sizeBytes,
+    write: async (offsetBytes: number, bytes: Uint8Array) => image.write(offsetBytes, bytes.slice()),
+    zero: async () => {},
+    flush: async () => {},
+  };
+  await mkfs(target, planMkfs('ext3', sizeBytes, { nowSeconds: 0, hashSeed: new Uint8Array(16), uuid: new Uint8Array(16).fill(1) }));
+  const disk = new SimulatedDisk(world, machine, kernel.memory.arena, { name: 'ext3', sizeBytes, bytesPerMs: BYTES_PER_MS, image });
+  await kernel.mount('ext3:disk', '/mnt', { device: kernel.attach(disk) });
+  const { vfs } = kernel;
+  const file = await steps(vfs.open(vfs.caller(), '/mnt/bitmap', OpenFlag.READ_WRITE | OpenFlag.CREATE, 0o600));
+  if (typeof file === 'number') throw errorFrom(file, 'make the file of the bitmap');
+  const written = await steps(vfs.data.write(vfs.caller(), file, new Uint8Array(PAGE_SIZE), 0));
+  if (written < 0) throw errorFrom(written, 'write the file of the bitmap');
+  file.release();
+  return '/mnt/bitmap';
 }
 
 /** MB a second that are read from an array with so many members. */

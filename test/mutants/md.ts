@@ -54,9 +54,20 @@ export const MD_MUTANTS: readonly Mutant[] = [
     name: 'm17-flush-before-clean',
     guard: 'an array is clean once what members acknowledged is durable (M17)',
     file: CORE,
-    find: '!(await this.flushMembers()) || this.#nrWrites > 0',
-    replace: 'this.#nrWrites > 0',
+    find: '!(await this.flushMembers()) || this.#isStopping',
+    replace: 'this.#isStopping',
     test: [CRASH, 'bitmap in a file: members differ only where the bit is set, resync makes them equal, flushed data are there'],
+  },
+  {
+    name: 'm17-flushed-is-not-written-since',
+    guard: 'an array does not become clean over a write that came and went during the flush (M17)',
+    file: CORE,
+    find: 'if (this.#hasWritten) return;',
+    replace: 'if (this.#nrWrites > 0) return;',
+    test: [
+      CRASH,
+      'written again while it becomes clean: members differ only where the bit is set, resync makes them equal, flushed data are there',
+    ],
   },
   {
     name: 'm17-active-before-data',

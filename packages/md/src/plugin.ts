@@ -69,7 +69,12 @@ class MdDriver implements BlockDriver {
 async function attach(kernel: Kernel, ops: Raid1Device): Promise<BlockDevice> {
   const device = kernel.attach(ops);
   try {
-    await kernel.writeoutNodeOf(device);
+    const node = await kernel.writeoutNodeOf(device);
+    // Before the servers that its bitmap may be behind; but not from under whoever writes to it: then it goes with the other devices.
+    const close = async (): Promise<void> => {
+      if ([...kernel.reserves.graph.predecessorsOf(node)].length === 0) await device.close();
+    };
+    device.onClose(kernel.onShutdown(`array ${device.name}`, close));
     return device;
   } catch (error) {
     await device.close();

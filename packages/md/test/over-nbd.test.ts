@@ -58,6 +58,20 @@ describe('an array over NBD', () => {
     await explore(scenario, { nrSeeds: 4, command: 'npx vitest run packages/md/test/over-nbd.test.ts' });
   });
 
+  it('left on at shutdown goes before the server that its bitmap is behind', async () => {
+    const scenario: Scenario = {
+      name: 'md at shutdown',
+      async run(world) {
+        const { kernel, disks } = await boot(world);
+        const array = await createArray(kernel, [disks[1]], { assumeEqual: true });
+        await raid1Of(kernel, array).addBitmap({ file: await kernel.openBlockDevice(`nbd://${ADDRESS}/file`) }, BITMAP);
+        expect(await kernel.shutdown()).toEqual({ leakedFrames: 0, leakedTimers: 0, problems: [] });
+      },
+    };
+    const { verdict, error } = await simulate(scenario, { seed: 1 });
+    if (verdict !== 'completes') throw error;
+  });
+
   it('does not take a bitmap file that a server of this kernel serves from the array itself', async () => {
     const scenario: Scenario = {
       name: 'bitmap on the array, through a server',

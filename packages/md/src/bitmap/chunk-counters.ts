@@ -10,6 +10,8 @@ import { type Arena, type FrameArray, invariant, type Pfn } from '@tidemark/core
 /** Counters of a frame. */
 export const GROUP_CHUNKS = 2048;
 const GROUP_SHIFT = 11;
+/** Most that a counter counts. */
+export const COUNT_MAX = 0x3fff;
 const HALF_CHUNKS = GROUP_CHUNKS / 2;
 const WORDS_PER_GROUP = 4;
 const FRAME = 0;
@@ -62,6 +64,22 @@ export class ChunkCounters {
     const shift = (pfn < 0 ? this.#half(chunk) : chunk & 1) * 16;
     const word = pfn < 0 ? this.#word(group, COARSE) : this.arena.wordsOf(pfn)[this.#wordIndex(pfn, chunk)];
     return (word >>> shift) & 0xffff;
+  }
+
+  /**
+   * Adds to the count of a chunk's own counter, if that is `least` at least: the quick way of a write that finds its bit set.
+   * @returns the counter then; −1 if it counts for others too, or has less, and nothing was added.
+   */
+  addOwn(chunk: number, least: number, delta: 1 | -1): number {
+    const pfn = this.#pfn(chunk >>> GROUP_SHIFT);
+    if (pfn < 0) return -1;
+    const words = this.arena.wordsOf(pfn);
+    const at = this.#wordIndex(pfn, chunk);
+    const shift = (chunk & 1) * 16;
+    const count = (words[at] >>> shift) & COUNT_MAX;
+    if (count < least || count === COUNT_MAX) return -1;
+    words[at] += delta * (1 << shift);
+    return (words[at] >>> shift) & 0xffff;
   }
 
   /** Makes a counter ready to become more than 0. */

@@ -14,12 +14,10 @@
  */
 import { invariant } from '@tidemark/core';
 import type { BitmapBits } from './bits.js';
-import { type ChunkCounters, GROUP_CHUNKS } from './chunk-counters.js';
+import { type ChunkCounters, COUNT_MAX, GROUP_CHUNKS } from './chunk-counters.js';
 
 export const NEEDED = 0x8000;
 export const RESYNC = 0x4000;
-/** Most that a counter counts. */
-export const COUNT_MAX = 0x3fff;
 
 export class IntentLog {
   /** Events when a bit was last cleared, healthy. */
@@ -52,6 +50,7 @@ export class IntentLog {
   /** A write of chunks `first` … `last` starts. It may go on when `bits.isStored` says so. */
   startWrite(first: number, last: number): void {
     const { bits, counters } = this;
+    if (first === last && counters.addOwn(first, 2, 1) > 0) return;
     for (let chunk = first; chunk <= last; ) {
       counters.prepare(chunk);
       let counter = counters.get(chunk);
@@ -78,6 +77,14 @@ export class IntentLog {
       this.isSuperblockDue = true;
     }
     const { counters } = this;
+    if (first === last && isEverywhere) {
+      const counter = counters.addOwn(first, 3, -1);
+      if (counter > 2) return;
+      if (counter === 2) {
+        this.#setPending(first);
+        return;
+      }
+    }
     for (let chunk = first; chunk <= last; chunk = counters.spanEnd(chunk)) {
       const counter = (counters.get(chunk) | (isEverywhere ? 0 : NEEDED)) - 1;
       invariant((counter & COUNT_MAX) >= 2, 'a write ends once');

@@ -87,7 +87,9 @@ export class WriteIntentBitmap {
 
   /** A write of chunks has ended; as `IntentLog.endWrite`. */
   endWrite(first: number, last: number, isEverywhere: boolean): void {
-    this.log.endWrite(first, last, isEverywhere, this.user.isHealthy ? this.user.events : 0n);
+    const { log, user } = this;
+    const isNews = user.events !== log.eventsCleared;
+    log.endWrite(first, last, isEverywhere, isNews && user.isHealthy ? user.events : 0n);
     if (this.#timer === null) this.wake();
   }
 
