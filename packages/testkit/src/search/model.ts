@@ -23,7 +23,7 @@ import { KernelError } from '@tidemark/core';
 /** The cells of a state. Kept by the search, never by a model. */
 export type State = Uint8Array;
 
-/** What a step counts as: one that may be repeated for ever, or progress. */
+/** What a step counts as: progress, a step that may be repeated for ever, or a timer, which is none. */
 export type StepKind = 'step' | 'progress' | 'timer';
 
 /** Something that can happen. */
