@@ -34,6 +34,7 @@ const PACKAGES = {
   modprobe: 'kmod',
   'mount.nfs': 'nfs-common',
   e2fsck: 'e2fsprogs',
+  mke2fs: 'e2fsprogs',
   'nbd-client': 'nbd-client',
   mdadm: 'mdadm',
 } as const;
