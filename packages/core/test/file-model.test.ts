@@ -71,9 +71,7 @@ describe('a file behind the page cache', () => {
             file.free(Math.ceil(at / PAGE_SIZE));
           } else if (kind === 'punch') {
             model.fill(0, at, at + length);
-            const first = Math.ceil(at / PAGE_SIZE);
-            const last = Math.floor((at + length) / PAGE_SIZE) - 1;
-            expect(await time.run(cache.punch(kernel.task, at, length, () => file.free(first, last)))).toBe(0);
+            expect(await time.run(cache.punch(kernel.task, at, length, (first, last) => file.free(first, last)))).toBe(0);
           } else if (kind === 'sync') {
             expect(await time.run(cache.sync(kernel.task))).toBe(0);
             expect(firstDifference(file.content(true), model)).toBe(-1);

@@ -13,6 +13,10 @@
  * entry, seeing that a node is empty and looking for the next mark are one thing. A tree of height h covers indices below 64^h; it
  * grows at the top when a higher index is stored, and shrinks when only the lowest child is left.
  *
+ * The bottom node that was changed last is remembered, so that what is done to one index after the other, or several times to one, does not
+ * walk down each time: a bottom node has at least one entry, so the nodes above know that it is there, and a mark in it that is not
+ * the first or the last of its kind changes nothing above.
+ *
  * `load` allocates nothing. `store` takes the nodes it may need first, so one that fails has changed nothing.
  */
 import { lowestBit } from './bitmap.js';
@@ -50,6 +54,8 @@ const SLOT_BITS = 6;
 const CHUNK_ID_MASK = 2 ** XA_CHUNK_ID_SHIFT - 1;
 const SLOT_MASK = XA_SLOTS - 1;
 const MAX_HEIGHT = 6;
+/** No index has it as its upper part. */
+const NO_LEAF = -1;
 
 /** The nodes from the root to the bottom, for walks that come back up. Shared: no walk calls out. */
 const path = new Uint32Array(MAX_HEIGHT);
@@ -63,10 +69,16 @@ export class XArray {
   /** Bits by which an index is shifted to give the slot in the root: 6 × (height − 1). */
   #shift = 0;
   #nrEntries = 0;
+  /** The bottom node that is remembered: the part of its indices that they share, its chunk, where its slots and its marks begin. */
+  #leafPart = NO_LEAF;
+  #leafWords: Uint32Array;
+  #leafSlots = 0;
+  #leafMarks = 0;
 
   constructor(store: XArrayNodeStore) {
     this.#store = store;
     this.#chunks = store.chunks;
+    this.#leafWords = store.chunks[0];
   }
 
   /** Entries that are not 0. */
@@ -76,6 +88,7 @@ export class XArray {
 
   /** The entry at `index`, 0 if there is none. */
   load(index: number): number {
+    if (index >>> SLOT_BITS === this.#leafPart) return this.#leafWords[this.#leafSlots + (index & SLOT_MASK)];
     // Written out, and with `| 0`, so that the walk stays in integer registers: it is the page-cache hit.
     let id = this.#root | 0;
     let shift = this.#shift | 0;
@@ -97,6 +110,10 @@ export class XArray {
       this.#erase(index);
       return 0;
     }
+    if (index >>> SLOT_BITS === this.#leafPart) {
+      this.#fillLeaf(index & SLOT_MASK, value);
+      return 0;
+    }
     const missing = this.#countMissingNodes(index);
     if (missing > 0 && !this.#store.reserve(missing)) return -Errno.ENOMEM;
     this.#grow(index);
@@ -113,7 +130,38 @@ export class XArray {
     const slot = index & SLOT_MASK;
     if (this.#slot(id, slot) === 0) this.#nrEntries++;
     this.#fill(id, slot, value);
+    this.#remember(id, index);
     return 0;
+  }
+
+  #remember(id: number, index: number): void {
+    this.#leafPart = index >>> SLOT_BITS;
+    this.#leafWords = this.#wordsOf(id);
+    this.#leafSlots = slotsAt(id);
+    this.#leafMarks = this.#store.marksAt(id);
+  }
+
+  #freeNode(id: number): void {
+    if (slotsAt(id) === this.#leafSlots && this.#wordsOf(id) === this.#leafWords) this.#leafPart = NO_LEAF;
+    this.#store.freeNode(id);
+  }
+
+  #fillLeaf(slot: number, value: number): void {
+    const words = this.#leafWords;
+    if (words[this.#leafSlots + slot] === 0) {
+      this.#nrEntries++;
+      words[this.#leafMarks + PRESENT * 2 + (slot >>> 5)] |= 1 << (slot & 31);
+    }
+    words[this.#leafSlots + slot] = value;
+  }
+
+  /** True if the remembered node has that mark on another slot than this one: then the nodes above know, whatever becomes of this one. */
+  #leafHasOther(slot: number, mark: number): boolean {
+    const at = this.#leafMarks + mark * 2;
+    const bit = 1 << (slot & 31);
+    return slot < 32
+      ? ((this.#leafWords[at] & ~bit) | this.#leafWords[at + 1]) !== 0
+      : (this.#leafWords[at] | (this.#leafWords[at + 1] & ~bit)) !== 0;
   }
 
   /** True if the entry at `index` carries `mark`. */
@@ -124,6 +172,12 @@ export class XArray {
 
   /** Marks the entry at `index`. @returns false if there is none. */
   setMark(index: number, mark: XaMark): boolean {
+    const slotOfLeaf = index & SLOT_MASK;
+    if (index >>> SLOT_BITS === this.#leafPart && this.#leafHasOther(slotOfLeaf, mark)) {
+      if (this.#leafWords[this.#leafSlots + slotOfLeaf] === 0) return false;
+      this.#leafWords[this.#leafMarks + mark * 2 + (slotOfLeaf >>> 5)] |= 1 << (slotOfLeaf & 31);
+      return true;
+    }
     const depth = this.#descend(index);
     if (depth === 0 || this.#slot(path[depth - 1], index & SLOT_MASK) === 0) return false;
     for (let level = depth - 1, shift = 0; level >= 0; level--, shift += SLOT_BITS) {
@@ -136,6 +190,11 @@ export class XArray {
 
   /** Takes a mark off the entry at `index`, if it is there. */
   clearMark(index: number, mark: XaMark): void {
+    const slot = index & SLOT_MASK;
+    if (index >>> SLOT_BITS === this.#leafPart && this.#leafHasOther(slot, mark)) {
+      this.#leafWords[this.#leafMarks + mark * 2 + (slot >>> 5)] &= ~(1 << (slot & 31));
+      return;
+    }
     this.#unmark(this.#descend(index), index, mark);
   }
 
@@ -206,6 +265,10 @@ export class XArray {
   }
 
   #erase(index: number): void {
+    if (index >>> SLOT_BITS === this.#leafPart && this.#leafHasOther(index & SLOT_MASK, PRESENT)) {
+      this.#emptyLeaf(index);
+      return;
+    }
     let level = this.#descend(index);
     if (level === 0 || this.#slot(path[level - 1], index & SLOT_MASK) === 0) return;
     for (let mark = 0; mark < PRESENT; mark++) this.#unmark(level, index, mark);
@@ -214,10 +277,24 @@ export class XArray {
       const id = path[--level];
       this.#empty(id, (index >>> shift) & SLOT_MASK);
       if (this.#anyMarked(id, PRESENT)) break;
-      this.#store.freeNode(id);
+      this.#freeNode(id);
       if (level === 0) this.#root = 0;
     }
     this.#shrink();
+  }
+
+  /** The remembered node keeps other entries: nothing changes above but by marks. */
+  #emptyLeaf(index: number): void {
+    const slot = index & SLOT_MASK;
+    const words = this.#leafWords;
+    if (words[this.#leafSlots + slot] === 0) return;
+    const bit = 1 << (slot & 31);
+    for (let mark = 0; mark < PRESENT; mark++) {
+      if ((words[this.#leafMarks + mark * 2 + (slot >>> 5)] & bit) !== 0) this.clearMark(index, mark as XaMark);
+    }
+    words[this.#leafSlots + slot] = 0;
+    words[this.#leafMarks + PRESENT * 2 + (slot >>> 5)] &= ~bit;
+    this.#nrEntries--;
   }
 
   /** Drops levels at the top that hold only their first child. */
@@ -230,7 +307,7 @@ export class XArray {
       const top = this.#root;
       this.#root = this.#slot(top, 0);
       this.#shift -= SLOT_BITS;
-      this.#store.freeNode(top);
+      this.#freeNode(top);
     }
   }
 
@@ -244,6 +321,7 @@ export class XArray {
       if (child === 0) return 0;
       path[depth++] = child;
     }
+    this.#remember(path[depth - 1], index);
     return depth;
   }
 

@@ -229,7 +229,6 @@ export class DirtyPages implements DirtyCache {
       if (pfn < 0 || (frames.flags[pfn] & (PG.DIRTY | PG.WRITEBACK | PG.LOCKED)) !== PG.DIRTY || !mayWrite(pfn)) break;
       frames.flags[pfn] = (frames.flags[pfn] & ~PG.DIRTY) | PG.WRITEBACK;
       pages.cells.clearMark(index, XaMark.DIRTY);
-      pages.cells.setMark(index, XaMark.WRITEBACK);
       run.pfns[run.count++] = pfn;
     }
     this.#lessDirty(run.count);
@@ -247,7 +246,6 @@ export class DirtyPages implements DirtyCache {
       const index = run.index + i;
       const wanted = (frames.flags[pfn] & PG.RECLAIM) !== 0;
       frames.flags[pfn] &= ~(PG.WRITEBACK | PG.RECLAIM);
-      pages.cells.clearMark(index, XaMark.WRITEBACK);
       if (status !== 0) this.mark(pfn, index);
       else if (wanted && (frames.flags[pfn] & (PG.LRU | PG.DIRTY)) === PG.LRU) {
         pages.aging.rotate(pfn);

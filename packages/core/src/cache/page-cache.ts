@@ -50,7 +50,7 @@ import { PageWaits } from './page-waits.js';
 import { PageWrite, type WriteParts } from './page-write.js';
 import { RangeLock } from './range-lock.js';
 import { ReadaheadWindow } from './readahead-window.js';
-import { Truncation } from './truncation.js';
+import { type FreePages, Truncation } from './truncation.js';
 import type { Writeback } from './writeback.js';
 
 /** Most bytes of a file, 2^44: an index is a u32. */
@@ -78,6 +78,8 @@ export class PageCache implements AddressSpace {
   readonly #named: { readonly name: string } | string;
   // What most files never need is made when it is first wanted: a kernel has very many of them.
   #direct: DirectIo | null = null;
+  /** Of a write that asks nobody: nobody can come back to it when it is another's. Null before the first, and while it is in use. */
+  #spareWrite: PageWrite | null = null;
   /** The window and the cursor of those who have none of their own. */
   #window: ReadaheadWindow | null = null;
   #cursor: ErrorCursor | null = null;
@@ -201,7 +203,8 @@ export class PageCache implements AddressSpace {
       const flags = frames.flags[pfn];
       if ((flags & (PG.LOCKED | PG.READAHEAD | PG.YOUNG)) !== PG.YOUNG) {
         if ((flags & PG.LOCKED) !== 0) return this.#readRest(task, offsetBytes, target, done, window);
-        frames.flags[pfn] = (flags & ~PG.READAHEAD) | PG.YOUNG;
+        frames.flags[pfn] = flags & ~PG.READAHEAD;
+        frames.use(pfn, index === window.last);
         if ((flags & PG.READAHEAD) !== 0) this.#filler.readAhead(task, index, window);
       }
       arena.copyOut(pfn, inPage, target, done, count);
@@ -271,14 +274,17 @@ export class PageCache implements AddressSpace {
     if (source.length === 0) return 0;
     if (length <= 0) return mayGrow ? -Errno.EFBIG : -Errno.ENOSPC;
     this.#nrUsers++;
-    const done = new PageWrite(this.#parts, task, offsetBytes, source, length).run();
-    if (isPromise(done)) return this.#written(done);
-    this.#userGoes();
-    return done;
+    const write = this.#spareWrite ?? new PageWrite(this.#parts);
+    this.#spareWrite = null;
+    const writing = write.run(task, offsetBytes, source, length);
+    return isPromise(writing) ? writing.then((done) => this.#written(write, done)) : this.#written(write, writing);
   }
 
-  async #written(writing: Promise<number | NegErrno>): Promise<number | NegErrno> {
-    const done = await writing;
+  #written(write: PageWrite, done: number | NegErrno): number | NegErrno {
+    if (this.#ops.dirtyPage === undefined) {
+      write.forget();
+      this.#spareWrite = write;
+    }
     this.#userGoes();
     return done;
   }
@@ -360,12 +366,7 @@ export class PageCache implements AddressSpace {
   }
 
   /** As `Truncation.punch`. */
-  punch(
-    task: TaskContext,
-    offsetBytes: number,
-    lengthBytes: number,
-    free: () => MaybePromise<0 | NegErrno> = () => 0,
-  ): Promise<0 | NegErrno> {
+  punch(task: TaskContext, offsetBytes: number, lengthBytes: number, free: FreePages = () => 0): Promise<0 | NegErrno> {
     return this.#using(() => this.#truncation.punch(task, offsetBytes, lengthBytes, free));
   }
 

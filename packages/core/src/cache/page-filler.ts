@@ -54,6 +54,7 @@ export class PageFiller {
   /**
    * A page in memory, valid, with a reference for the caller.
    * @param nrWanted pages that the caller will want, this one included.
+   * @param window of a reader; null for who has none, and says himself what is a use.
    * @returns its frame; `BEHIND_END`; or another negative errno.
    */
   async get(task: TaskContext, index: number, nrWanted: number, window: ReadaheadWindow | null): Promise<Pfn | NegErrno> {
@@ -61,7 +62,7 @@ export class PageFiller {
     for (let most = this.#windowMax; ; ) {
       const found = this.#pages.lookup(index);
       if (found >= 0 && (frames.flags[found] & PG.LOCKED) === 0) {
-        frames.flags[found] |= PG.YOUNG;
+        if (window !== null) frames.use(found, index === window.last);
         frames.pin(found);
         return found;
       }
@@ -136,18 +137,19 @@ export class PageFiller {
   #gather(task: TaskContext, first: number, pfn: Pfn, count: number): Uint32Array | null {
     const { allocator, counters } = this.#pages.memory;
     const pfns = new Uint32Array(count);
-    let n = 0;
+    let nrTaken = 0;
     for (let next = pfn; next >= 0; ) {
-      if (this.#pages.enter(first + n, next) < 0) {
-        allocator.freePage(next);
-        break;
-      }
-      pfns[n++] = next;
-      const isWanted = n < count && this.#pages.lookup(first + n) < 0 && !this.#range.covers(first + n);
+      pfns[nrTaken++] = next;
+      const isWanted = nrTaken < count && this.#pages.lookup(first + nrTaken) < 0 && !this.#range.covers(first + nrTaken);
       next = isWanted ? allocator.allocPage(task, Gfp.FILE | Gfp.SPARE) : -1;
     }
+    const taken = pfns.subarray(0, nrTaken);
+    if (nrTaken > 1) taken.sort(); // so that a device sees long runs of memory
+    let n = 0;
+    while (n < nrTaken && this.#pages.enter(first + n, taken[n]) === 0) n++;
+    for (let i = n; i < nrTaken; i++) allocator.freePage(taken[i]);
     counters.pgfault += n;
-    return n === 0 ? null : pfns.subarray(0, n);
+    return n === 0 ? null : taken.subarray(0, n);
   }
 
   /** Reads what was gathered. @returns the status, or a promise if it is not known yet. */

@@ -28,6 +28,8 @@ export class PageIndex {
   readonly aging: PageAging;
   /** Id of the space, for the frame table. */
   spaceId = 0;
+  /** The page that was written last; -1 before the first. Several writes to it in a row are one use. */
+  lastWritten = -1;
   #nrPages = 0;
 
   constructor(memory: Memory, aging: PageAging) {

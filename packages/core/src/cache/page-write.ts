@@ -12,7 +12,7 @@ import { PAGE_SIZE } from '../base/size.js';
 import type { Pfn } from '../mm/arena.js';
 import { PG } from '../mm/frame-table.js';
 import { Gfp } from '../mm/gfp.js';
-import type { TaskContext } from '../task/task-context.js';
+import { TaskContext } from '../task/task-context.js';
 import type { AddressSpaceOperations, PageChange } from './address-space-operations.js';
 import { ask } from './answer.js';
 import type { Backing } from './backing.js';
@@ -35,17 +35,25 @@ export interface WriteParts {
   readonly range: RangeLock;
 }
 
-/** One write, or zeroing, of a byte range. */
+const NO_TASK = TaskContext.root('idle');
+
+/** Frames that a long write takes at once: in order of their numbers, so that a device sees long runs of memory. */
+const SPARES_MAX = 32;
+
+/** One write, or zeroing, of a byte range; then the next. */
 export class PageWrite implements PageChange {
   index = 0;
   pfn: Pfn = 0;
   fromByte = 0;
   toByte = 0;
   readonly #parts: WriteParts;
-  readonly #task: TaskContext;
+  #task = NO_TASK;
   /** Null for zeroes, which never move the end of the file. */
-  readonly #source: Uint8Array | null;
-  readonly #offsetBytes: number;
+  #source: Uint8Array | null = null;
+  #offsetBytes = 0;
+  #lengthBytes = 0;
+  /** False while a range is held: whom others wait for is not paced (M11). */
+  #isThrottled = true;
   #done = 0;
   /** The frame is not in the index yet. */
   #isFresh = false;
@@ -53,39 +61,75 @@ export class PageWrite implements PageChange {
   /** `bringIn` found that the page has to be looked for again. */
   #mustRetry = false;
   #needsNode = false;
+  /** Frames for pages to come, the next one last. Given back before anything is waited for. */
+  #spares: Uint32Array | null = null;
+  #nrSpares = 0;
+  /** Something was waited for: frames are taken one by one from here on. */
+  #isWaiting = false;
 
-  constructor(
-    parts: WriteParts,
-    task: TaskContext,
-    offsetBytes: number,
-    source: Uint8Array | null,
-    readonly lengthBytes: number,
-    /** False while a range is held: whom others wait for is not paced (M11). */
-    readonly isThrottled = true,
-  ) {
+  constructor(parts: WriteParts) {
     this.#parts = parts;
-    this.#task = task;
-    this.#offsetBytes = offsetBytes;
-    this.#source = source;
   }
 
   get isDirty(): boolean {
     return !this.#isFresh && (this.#parts.pages.memory.frames.flags[this.pfn] & PG.DIRTY) !== 0;
   }
 
-  /** Changes page after page. @returns bytes changed, fewer than asked for if some page failed; a negative errno if the first did. */
-  run(): MaybePromise<number | NegErrno> {
-    while (this.#done < this.lengthBytes) {
+  /**
+   * Changes page after page; one run at a time.
+   * @param source null for zeroes.
+   * @returns bytes changed, fewer than asked for if some page failed; a negative errno if the first did.
+   */
+  run(
+    task: TaskContext,
+    offsetBytes: number,
+    source: Uint8Array | null,
+    lengthBytes: number,
+    isThrottled = true,
+  ): MaybePromise<number | NegErrno> {
+    this.#task = task;
+    this.#offsetBytes = offsetBytes;
+    this.#source = source;
+    this.#lengthBytes = lengthBytes;
+    this.#isThrottled = isThrottled;
+    this.#done = 0;
+    this.#isWaiting = false;
+    while (this.#done < lengthBytes) {
       const status = this.#step();
-      if (isPromise(status)) return this.#rest(status);
-      if (status < 0) return this.#ended(status);
+      if (status === 0) continue;
+      this.#freeSpares();
+      return isPromise(status) ? this.#rest(status) : this.#ended(status);
     }
+    this.#freeSpares();
     return this.#done;
   }
 
+  #freeSpares(): void {
+    const spares = this.#spares;
+    while (spares !== null && this.#nrSpares > 0) this.#parts.pages.memory.allocator.freePage(spares[--this.#nrSpares]);
+  }
+
+  /** A frame for a page that is written whole, now or not at all: one of several, if several are wanted and there is plenty. */
+  #spareFrame(): Pfn {
+    if (this.#nrSpares > 0) return (this.#spares as Uint32Array)[--this.#nrSpares];
+    const { allocator } = this.#parts.pages.memory;
+    const nrWanted = Math.min(SPARES_MAX, Math.floor((this.#lengthBytes - this.#done) / PAGE_SIZE));
+    if (nrWanted < 2 || this.#task.ticket !== null || allocator.nrFree <= allocator.high + nrWanted) return -1;
+    this.#spares ??= new Uint32Array(SPARES_MAX);
+    const spares = this.#spares;
+    while (this.#nrSpares < nrWanted) {
+      const pfn = allocator.allocPage(this.#task, Gfp.FILE | Gfp.SPARE);
+      if (pfn < 0) break;
+      spares[this.#nrSpares++] = pfn;
+    }
+    spares.subarray(0, this.#nrSpares).sort().reverse();
+    return this.#nrSpares === 0 ? -1 : spares[--this.#nrSpares];
+  }
+
   async #rest(begun: Promise<0 | NegErrno>): Promise<number | NegErrno> {
+    this.#isWaiting = true;
     let status = await begun;
-    while (status === 0 && this.#done < this.lengthBytes) {
+    while (status === 0 && this.#done < this.#lengthBytes) {
       const next = this.#step();
       status = isPromise(next) ? await next : next;
     }
@@ -96,14 +140,20 @@ export class PageWrite implements PageChange {
     return this.#done > 0 ? this.#done : status;
   }
 
+  /** Refers to nothing of its last run any more. */
+  forget(): void {
+    this.#task = NO_TASK;
+    this.#source = null;
+  }
+
   /** Changes the next page. */
   #step(): MaybePromise<0 | NegErrno> {
     const at = this.#offsetBytes + this.#done;
     this.index = Math.floor(at / PAGE_SIZE);
     this.fromByte = at - this.index * PAGE_SIZE;
-    this.toByte = Math.min(PAGE_SIZE, this.fromByte + this.lengthBytes - this.#done);
+    this.toByte = Math.min(PAGE_SIZE, this.fromByte + this.#lengthBytes - this.#done);
     const { throttle, backing, ops } = this.#parts;
-    if (!this.isThrottled || ops.writepages === undefined || (ops.dirtyPage === undefined && this.#wasDirty()))
+    if (!this.#isThrottled || ops.writepages === undefined || (ops.dirtyPage === undefined && this.#wasDirty()))
       return this.#stepped(this.#change());
     const claimed = throttle.claim(this.#task, backing);
     if (isPromise(claimed)) return claimed.then((status) => (status < 0 ? status : this.#claimed()));
@@ -207,6 +257,8 @@ export class PageWrite implements PageChange {
 
   #changeFresh(): MaybePromise<0 | NegErrno> {
     const isWhole = this.toByte - this.fromByte === PAGE_SIZE;
+    const spare = isWhole && !this.#isWaiting ? this.#spareFrame() : -1;
+    if (spare >= 0) return this.#bringFresh(spare);
     const pfn = this.#parts.pages.memory.allocator.allocPageSlow(this.#task, isWhole ? Gfp.FILE : Gfp.FILE | Gfp.ZERO);
     return isPromise(pfn) ? pfn.then((got) => this.#bringFresh(got)) : this.#bringFresh(pfn);
   }
@@ -266,7 +318,9 @@ export class PageWrite implements PageChange {
       counters.pgfault++;
       pages.unlock(pfn);
       this.#isFresh = false;
-    } else frames.flags[pfn] |= PG.YOUNG;
+    }
+    frames.use(pfn, index === pages.lastWritten);
+    pages.lastWritten = index;
     dirty.mark(pfn, index);
     const end = index * PAGE_SIZE + this.toByte;
     if (this.#source !== null && end > ops.sizeBytes) ops.setSize?.(end);

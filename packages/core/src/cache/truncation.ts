@@ -17,6 +17,9 @@ import { PageWrite, type WriteParts } from './page-write.js';
 /** What becomes of pages that differ from their backing. */
 type Dirty = 'dropped' | 'kept';
 
+/** Frees what is behind pages `first` to `last`; none if `last` is less. */
+export type FreePages = (first: number, last: number) => MaybePromise<0 | NegErrno>;
+
 export class Truncation {
   readonly #parts: WriteParts;
 
@@ -96,14 +99,16 @@ export class Truncation {
   }
 
   /**
-   * Makes a hole: whole pages go, the rest of the pages at its ends is zeroed. The size stays.
-   * @param free has the backing free what is behind them; nobody sees what was there once this has ended.
+   * Makes a hole: whole pages go, the last one of the file also if the hole reaches its end; the rest of the pages at its ends is zeroed. The
+   * size stays.
+   * @param free has the backing free what is behind the pages that go, while none of them can come in; nobody sees what was there once this
+   * has ended. It must free all of these pages, and no other.
    * @returns 0 or a negative errno.
    */
-  async punch(task: TaskContext, offsetBytes: number, lengthBytes: number, free: () => MaybePromise<0 | NegErrno>): Promise<0 | NegErrno> {
+  async punch(task: TaskContext, offsetBytes: number, lengthBytes: number, free: FreePages): Promise<0 | NegErrno> {
     const { sizeBytes } = this.#parts.ops;
     const end = Math.min(offsetBytes + lengthBytes, sizeBytes);
-    if (end <= offsetBytes) return 0;
+    if (end <= offsetBytes) return free(0, -1);
     const first = Math.ceil(offsetBytes / PAGE_SIZE);
     const last = (end === sizeBytes ? Math.ceil(end / PAGE_SIZE) : Math.floor(end / PAGE_SIZE)) - 1;
     const hole = async (): Promise<0 | NegErrno> => {
@@ -111,7 +116,7 @@ export class Truncation {
       if (status === 0) status = await this.#zero(task, Math.max((last + 1) * PAGE_SIZE, first * PAGE_SIZE), end);
       const patient = task.withSignal(null);
       if (status === 0) status = await this.#drop(patient, first, last, 'dropped');
-      return status < 0 ? status : free();
+      return status < 0 ? status : free(first, last);
     };
     return this.#withPages(task, [offsetBytes, end], () => this.#parts.range.exclusively(task, first, last, hole));
   }
@@ -171,7 +176,7 @@ export class Truncation {
     const isZero = bytes.every((byte) => byte === 0);
     pages.unpin(pfn);
     if (isZero) return 0;
-    const done = await new PageWrite(parts, task, fromBytes, null, toBytes - fromBytes, false).run();
+    const done = await new PageWrite(parts).run(task, fromBytes, null, toBytes - fromBytes, false);
     return Math.min(done, 0);
   }
 

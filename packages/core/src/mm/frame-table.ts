@@ -26,7 +26,7 @@ export const PG = {
   LRU: 1 << 1,
   /** … the active one. */
   ACTIVE: 1 << 2,
-  /** Used since reclaim last looked. Set on every hit. */
+  /** Used again since reclaim last looked: not for the use that a page came in for. */
   YOUNG: 1 << 3,
   /** Was young once before: young again means active. */
   REFERENCED: 1 << 4,
@@ -54,6 +54,8 @@ export const PG = {
   CHARGED: 1 << 15,
   /** Its owner keeps something for it: a clean one is evicted only if the owner lets it go (M18, row 9). */
   PRIVATE: 1 << 16,
+  /** Used at all since it came in. */
+  USED: 1 << 17,
 } as const;
 
 /** What a frame is used for; the classes of meminfo add up to every frame of the arena. */
@@ -135,6 +137,15 @@ export class FrameTable {
   unpin(pfn: Pfn): number {
     this.nrPinned--;
     return --this.refs[pfn];
+  }
+
+  /**
+   * A page is used: once more, or for the first time since it came in.
+   * @param isSame by the one who used it just before, and no other page since: that is the same use.
+   */
+  use(pfn: Pfn, isSame: boolean): void {
+    if ((this.flags[pfn] & PG.USED) === 0) this.flags[pfn] |= PG.USED;
+    else if (!isSame) this.flags[pfn] |= PG.YOUNG;
   }
 
   /** Puts a frame at the head (newest end) of a list. */

@@ -170,8 +170,9 @@ export class FileData {
     if (status < 0) return status;
     if (inode.nrPins > 0) status = -Errno.ETXTBSY;
     const makesZeroes = mode === AllocateMode.PUNCH_HOLE || mode === AllocateMode.ZERO_RANGE;
-    if (status === 0 && makesZeroes) status = yield* settle(pages.punch(task, offsetBytes, lengthBytes));
-    if (status === 0) status = yield* settle(inode.superblock.ops.allocate(task, inode, mode, offsetBytes, lengthBytes));
+    const change = (): MaybePromise<0 | NegErrno> => inode.superblock.ops.allocate(task, inode, mode, offsetBytes, lengthBytes);
+    // Blocks go while their pages cannot come in: who has a ticket reads and writes without the data lock.
+    if (status === 0) status = yield* settle(makesZeroes ? pages.punch(task, offsetBytes, lengthBytes, change) : change());
     const grows = mode === AllocateMode.RESERVE || mode === AllocateMode.ZERO_RANGE;
     if (status === 0 && grows && offsetBytes + lengthBytes > inode.sizeBytes)
       status = yield* this.changeSize(task, inode, offsetBytes + lengthBytes);
