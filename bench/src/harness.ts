@@ -14,7 +14,7 @@ export interface Row {
   /** Benchmark the row belongs to. */
   readonly bench: string;
   readonly what: string;
-  readonly unit: '×' | 'B' | 'MiB' | 'frames';
+  readonly unit: '×' | 'B' | 'MiB' | 'frames' | '%' | 'points';
   /** Absent where none is set. */
   readonly target?: Target;
   /** Absent if the benchmark was skipped. */
@@ -28,9 +28,18 @@ export interface Row {
   readonly note?: string;
 }
 
+/** A table of its own: printed after the rows. */
+export interface Table {
+  readonly title: string;
+  readonly head: readonly string[];
+  readonly rows: readonly (readonly string[])[];
+}
+
 /** A benchmark: rows, printed as they come. */
 export interface Bench {
   readonly name: string;
+  /** What does not fit into rows; there once `run` has ended. */
+  readonly tables?: readonly Table[];
   run(): AsyncGenerator<Row>;
 }
 
@@ -100,6 +109,11 @@ const COLUMNS = ['benchmark', 'measured', 'target', '', 'least … largest', 'Ti
 /** Head of the table, in Markdown. */
 export function tableHead(): string {
   return `${line(COLUMNS)}\n${line(COLUMNS.map(() => '---'))}`;
+}
+
+/** A table of its own, in Markdown. */
+export function formatTable({ title, head, rows }: Table): string {
+  return [`${title}:`, '', line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
 }
 
 /** A row of it. */

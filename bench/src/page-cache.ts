@@ -40,7 +40,7 @@ export async function fillCache(cache: PageCache, first: number, nrPages: number
 }
 
 export const pageCache: Bench = {
-  name: 'cache',
+  name: 'lookup',
   async *run(): AsyncGenerator<Row> {
     for (const bytes of SIZES_BYTES) {
       const nrPages = bytes / PAGE_SIZE;

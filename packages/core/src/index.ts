@@ -77,6 +77,7 @@ export * from './reclaim/clock-pro-policy.js';
 export * from './reclaim/kswapd.js';
 export * from './reclaim/reclaim.js';
 export * from './reclaim/reclaim-rule.js';
+export * from './reclaim/reclaim-throttle.js';
 export * from './reclaim/replacement-policy.js';
 export * from './reclaim/scan-balance.js';
 export * from './reclaim/swap-writeout.js';

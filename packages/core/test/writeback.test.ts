@@ -350,6 +350,8 @@ describe('a page that a ticket paid for', () => {
     expect(ticket.held).toBe(0);
     expect(cache.nrPages).toBe(2);
     const taken: number[] = [];
+    const inUse = cache.lookup(1);
+    kernel.memory.frames.pin(inUse); // so that the node of the index stays that has page 5, too
     while (allocator.nrFree > allocator.min) taken.push(allocator.allocPage(TaskContext.root('rest'), FrameClass.TRANSIENT));
     kernel.reclaim.cleanPass(100);
     while (allocator.nrFree > allocator.min) taken.push(allocator.allocPage(TaskContext.root('rest'), FrameClass.TRANSIENT));
@@ -360,6 +362,7 @@ describe('a page that a ticket paid for', () => {
     expect(cache.lookup(5)).toBe(-1);
     expect(account.usageFrames).toBe(0);
     ticket.end();
+    kernel.memory.frames.unpin(inUse);
     for (const pfn of taken) allocator.freePage(pfn);
     expect(await time.run(kernel.shutdown())).toEqual(CLEAN);
   });

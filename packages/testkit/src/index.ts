@@ -42,4 +42,6 @@ export * from './time/random.js';
 export * from './time/schedule.js';
 export * from './time/trace-hash.js';
 export * from './time/virtual-clock.js';
+export * from './traces/run-policy.js';
+export * from './traces/trace.js';
 export { memfs } from './memfs/index.js';

@@ -27,8 +27,8 @@ import { type ReservePolicyName, reservePolicyNamed } from '../mm/policy/named.j
 import { ReservePlanner } from '../mm/reserve-planner.js';
 import type { WatermarkOptions } from '../mm/watermarks.js';
 import type { WriteoutNode } from '../mm/writeout-graph.js';
+import { clockProPolicy } from '../reclaim/clock-pro-policy.js';
 import { Reclaim } from '../reclaim/reclaim.js';
-import { twoListPolicy } from '../reclaim/two-list-policy.js';
 import { AbortSource } from '../task/abort.js';
 import type { Clock, RandomSource, Scheduler } from '../task/clock.js';
 import { TaskContext } from '../task/task-context.js';
@@ -59,6 +59,7 @@ import {
   RANDOM,
   DIRTY_THROTTLE,
   RECLAIM_RULE,
+  RECLAIM_THROTTLE,
   REPLACEMENT_POLICY,
   RESERVE_POLICY,
   SCHEDULER,
@@ -156,7 +157,7 @@ export class Kernel {
       memory.bindPolicy(reservePolicyNamed(options.policy ?? 'composed'), clock);
     } else memory.bindPolicy(this.container.resolve(RESERVE_POLICY), clock);
     this.localConnections = new LocalConnections({ memory, reserves: this.reserves, scheduler, task: this.task });
-    const createPolicy = this.container.isRegistered(REPLACEMENT_POLICY) ? this.container.resolve(REPLACEMENT_POLICY) : twoListPolicy;
+    const createPolicy = this.container.isRegistered(REPLACEMENT_POLICY) ? this.container.resolve(REPLACEMENT_POLICY) : clockProPolicy;
     const policy = createPolicy({ frames: memory.frames, counters: memory.counters, maySwap: () => (this.swap?.nrFreeSlots ?? 0) > 0 });
     this.vfs = new Vfs({
       memory,
@@ -182,6 +183,7 @@ export class Kernel {
       rule,
       waits: this.waits,
       writeback: this.writeback,
+      throttle: this.container.isRegistered(RECLAIM_THROTTLE) ? this.container.resolve(RECLAIM_THROTTLE) : undefined,
     });
     memory.allocator.reclaimer = this.reclaim;
     this.swap = this.container.isRegistered(SWAP_SUBSYSTEM) ? this.container.resolve(SWAP_SUBSYSTEM) : null;

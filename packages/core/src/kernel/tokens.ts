@@ -10,6 +10,7 @@ import type { Memory } from '../mm/memory.js';
 import type { ReservePolicyFactory } from '../mm/policy/reserve-policy.js';
 import type { Shrinker } from '../mm/reclaimer.js';
 import type { ReclaimRuleFactory } from '../reclaim/reclaim-rule.js';
+import type { ReclaimThrottleFactory } from '../reclaim/reclaim-throttle.js';
 import type { ReplacementPolicyFactory } from '../reclaim/replacement-policy.js';
 import type { SwapSubsystem } from './swap-subsystem.js';
 import type { FileSystemType } from '../vfs/file-system.js';
@@ -52,5 +53,7 @@ export const RESERVE_POLICY: Token<ReservePolicyFactory> = token('reserve-policy
 export const RECLAIM_RULE: Token<ReclaimRuleFactory> = token('reclaim-rule');
 /** Who may make a page dirty, and who waits (M10); the default is freerun, hard limits and pauses. */
 export const DIRTY_THROTTLE: Token<DirtyThrottleFactory> = token('dirty-throttle');
-/** Which page goes next; the default is active and inactive lists with refault distance (M18). */
+/** Who pauses after a direct reclaim, and for how long; the default is the table of M18. */
+export const RECLAIM_THROTTLE: Token<ReclaimThrottleFactory> = token('reclaim-throttle');
+/** Which page goes next; the default is CLOCK-Pro (M18). */
 export const REPLACEMENT_POLICY: Token<ReplacementPolicyFactory> = token('replacement-policy');

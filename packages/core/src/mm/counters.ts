@@ -15,6 +15,8 @@ export const VMSTAT = {
   kswapd_wake: 'times kswapd was woken',
   pgscan_kswapd: 'pages kswapd looked at',
   pgscan_direct: 'pages direct reclaim looked at',
+  pgscan_passed:
+    'pages that the replacement policy passed over while it looked for some to go: used ones, and those that it moved elsewhere',
   pgsteal_kswapd: 'pages kswapd freed at once; those freed when their writeback ended are in pgsteal_writeback',
   pgsteal_direct: 'pages direct reclaim freed at once',
   pgsteal_writeback: 'pages freed as soon as their writeback had ended',

@@ -1,5 +1,5 @@
 /**
- * A replacement policy that scans and loops do not defeat (M18): CLOCK-Pro, which is LIRS with a bit for each reference in place of an order.
+ * The default replacement policy, which scans and loops do not defeat (M18): CLOCK-Pro, which is LIRS with a bit for each reference in place of an order.
  *
  * A page is as good as the distance between its last two uses, not as the last use is recent. Of each kind of pages there are
  *
@@ -8,7 +8,7 @@
  *
  * | what happens | then |
  * |---|---|
- * | a page comes | cold, on trial; hot while memory is not full yet |
+ * | a page comes | cold, on trial; hot while there are fewer hot ones than there may be |
  * | the next to go was used, on trial | hot: it came back sooner than the oldest hot page; its trial has paid |
  * | the next to go was used, trial over | a new trial, at the end of the queue |
  * | the next to go was not used | it goes; on trial it leaves a ghost |
@@ -38,6 +38,9 @@ class Kind {
   nrHot = 0;
   /** Cold pages wanted in memory. */
   coldTarget = 1;
+  /** Candidates given since a page came last, and at most of late. */
+  nrGiven = 0;
+  nrGivenAtOnce = 1;
   /** Pages in memory when they were last too many; 0 before. */
   capacity = 0;
 
@@ -48,6 +51,22 @@ class Kind {
     /** Its end of the stack: a node. */
     readonly sentinel: number,
   ) {}
+
+  /**
+   * Hot pages that there may be. Where many pages are asked for at once as many more are cold: else each request would cool what is hot, and
+   * what takes its place would come in hot.
+   */
+  get nrHotWanted(): number {
+    const most = Math.max(this.capacity - this.coldTarget, 0);
+    return Math.max(most - this.nrGivenAtOnce + 1, Math.min(this.capacity >>> 1, most));
+  }
+
+  /** A page comes: what was asked for before it was asked for at once. */
+  noteCome(): void {
+    if (this.nrGiven === 0) return;
+    this.nrGivenAtOnce = Math.max(this.nrGiven, this.nrGivenAtOnce - ((this.nrGivenAtOnce + 7) >>> 3), 1);
+    this.nrGiven = 0;
+  }
 }
 
 class ClockProPolicy implements ReplacementPolicy {
@@ -147,6 +166,7 @@ class ClockProPolicy implements ReplacementPolicy {
     for (let nrLeft = 2 * of.nrHot; nrLeft > 0; nrLeft--) {
       const pfn = this.#up[of.sentinel];
       this.#unstack(pfn);
+      this.#parts.counters.pgscan_passed++;
       if ((flags[pfn] & (PG.YOUNG | PG.REFERENCED)) !== 0 && nrLeft > 1) {
         flags[pfn] = (flags[pfn] & PG.YOUNG) !== 0 ? (flags[pfn] & ~PG.YOUNG) | PG.REFERENCED : flags[pfn] & ~PG.REFERENCED;
         this.#pushTop(of, pfn);
@@ -164,7 +184,7 @@ class ClockProPolicy implements ReplacementPolicy {
   }
 
   #coolSome(of: Kind): void {
-    while (of.nrHot > Math.max(of.capacity - of.coldTarget, 0)) this.#coolOne(of);
+    while (of.nrHot > of.nrHotWanted) this.#coolOne(of);
   }
 
   // The pages.
@@ -173,12 +193,13 @@ class ClockProPolicy implements ReplacementPolicy {
     const of = this.#kindOf(pfn);
     if ((this.#state[pfn] & IN_STACK) !== 0) this.#unstack(pfn); // of a page that was freed while it was on no list
     this.#state[pfn] = 0;
+    of.noteCome();
     const hasGhost = tagOf(shadow) === CellTag.SHADOW && this.#takeGhost(of, pfn, cellValue(shadow));
     if (hasGhost) {
       this.#paid(of, 1);
       this.#makeHot(of, pfn);
       this.#coolSome(of);
-    } else if (of.capacity === 0 || of.nrHot < of.capacity - of.coldTarget) this.#makeHot(of, pfn);
+    } else if (of.capacity === 0 || of.nrHot < of.nrHotWanted) this.#makeHot(of, pfn);
     else this.putBack(pfn, PutBack.KEEP);
   }
 
@@ -275,8 +296,12 @@ class ClockProPolicy implements ReplacementPolicy {
       this.#frames.unlink(of.queue, pfn);
       flags[pfn] &= ~PG.LRU;
       if ((flags[pfn] & PG.YOUNG) === 0) into[n++] = pfn;
-      else this.#used(of, pfn);
+      else {
+        this.#parts.counters.pgscan_passed++;
+        this.#used(of, pfn);
+      }
     }
+    of.nrGiven += n;
     return n;
   }
 
@@ -311,5 +336,5 @@ class ClockProPolicy implements ReplacementPolicy {
   }
 }
 
-/** CLOCK-Pro, for `REPLACEMENT_POLICY`. */
+/** CLOCK-Pro, the default. */
 export const clockProPolicy: ReplacementPolicyFactory = (parts) => new ClockProPolicy(parts);

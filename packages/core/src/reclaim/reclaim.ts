@@ -10,13 +10,15 @@
  * |---|---|---|---|
  * | clean pass | yes | no | no |
  * | kswapd | yes | yes, as far as units are free | for progress only |
- * | direct reclaim | yes | yes, unless the task is `noIo` | never; the allocator waits |
+ * | direct reclaim | yes | yes, unless the task is `noIo` | as `ReclaimThrottle` says, when the scan is over; the allocator waits for frames |
  */
+import type { MaybePromise } from '../base/maybe-promise.js';
 import type { TracePoints } from '../base/trace.js';
 import { type AddressSpaceTable, anyPage } from '../cache/address-space.js';
 import type { Writeback } from '../cache/writeback.js';
 import type { Pfn } from '../mm/arena.js';
 import { PG } from '../mm/frame-table.js';
+import type { Counters } from '../mm/counters.js';
 import type { Memory } from '../mm/memory.js';
 import type { Reclaimer, Shrinker } from '../mm/reclaimer.js';
 import type { Clock, Scheduler } from '../task/clock.js';
@@ -25,6 +27,7 @@ import type { WaitRegistry } from '../task/wait-registry.js';
 import { type WaitParty, WaitQueue } from '../task/wait-queue.js';
 import { Kswapd } from './kswapd.js';
 import type { MayEnter, ReclaimRule } from './reclaim-rule.js';
+import { type Isolation, pauseTable, type ReclaimThrottle, type ReclaimThrottleFactory, type ScanFacts } from './reclaim-throttle.js';
 import { PageKind, PutBack, type ReplacementPolicy } from './replacement-policy.js';
 import { scanBalance } from './scan-balance.js';
 import type { SwapWriteout } from './swap-writeout.js';
@@ -48,6 +51,8 @@ export interface ReclaimParts {
   readonly rule: ReclaimRule;
   readonly waits: WaitRegistry;
   readonly writeback: Writeback;
+  /** Default: the table of M18. */
+  readonly throttle?: ReclaimThrottleFactory;
 }
 
 /** What one scan may do, and what it did. */
@@ -56,12 +61,19 @@ interface ScanControl {
   maySwapOut: boolean;
   /** For a task inside a node: what it may act on. */
   readonly mayEnter: MayEnter | null;
+  readonly mayWrite: boolean;
   /** Frames freed or on their way out that satisfy the scan. */
   readonly target: number;
   scanned: number;
   freed: number;
   started: number;
   dirtyFiles: number;
+  /** Lowest so far. */
+  priority: number;
+  /** Pages met that are being written; that had been met before; the last of them, or -1. */
+  nrWriteback: number;
+  nrImmediate: number;
+  writebackPfn: Pfn;
 }
 
 export class Reclaim implements Reclaimer {
@@ -76,9 +88,18 @@ export class Reclaim implements Reclaimer {
   #inCleanPass = false;
 
   readonly unlaunderable: Unlaunderable;
+  readonly #throttle: ReclaimThrottle;
 
   constructor(parts: ReclaimParts) {
     this.#parts = parts;
+    this.#throttle = (parts.throttle ?? pauseTable)({
+      clock: parts.clock,
+      frames: parts.memory.frames,
+      progress: this.progress,
+      isolation: () => this.#isolation(),
+      nrWritten: () => writtenPages(parts.memory.counters),
+      inFlight: () => this.inFlight(),
+    });
     this.unlaunderable = new Unlaunderable(parts.memory, parts.shrinkers, () => this.swap);
     this.kswapd = new Kswapd(this, parts);
   }
@@ -111,12 +132,13 @@ export class Reclaim implements Reclaimer {
     this.kswapd.wake();
   }
 
-  directReclaim(task: TaskContext, nrFrames: number): number {
+  directReclaim(task: TaskContext, nrFrames: number): MaybePromise<number> {
     if (task.isReclaimer) return 0;
     const { allocator } = this.#parts.memory;
     const before = allocator.nrFreed;
+    const control = this.#controlOf(nrFrames, task.mayIo, false, task);
     // What is on its way out already is waited for, not added to.
-    if (this.nrInFlight < nrFrames) this.shrink(nrFrames, task.mayIo, false, task);
+    if (this.nrInFlight < nrFrames) this.#scan(control);
     // Clean pages go even if no write can begin, or those that have begun do not end.
     if (allocator.nrFreed === before && this.#nrClean > 0) this.#dropClean(nrFrames, true);
     const freed = allocator.nrFreed - before;
@@ -124,7 +146,33 @@ export class Reclaim implements Reclaimer {
     if (this.#parts.trace.enabled) {
       this.#parts.trace.emit('directReclaim', { task: task.name, nrReclaimed: freed, nrFree: allocator.nrFree });
     }
-    return freed;
+    if (this.nrInFlight === 0) return freed;
+    const pause = this.#throttle.afterScan(task, this.#facts(control, freed));
+    return pause === null ? freed : pause.then(() => freed);
+  }
+
+  #isolation(): Isolation {
+    const { policy } = this.#parts;
+    return {
+      nrIsolated: this.swap?.nrWriteback ?? 0,
+      nrInactive: policy.countInactive(PageKind.ANON) + policy.countInactive(PageKind.FILE),
+      nrListed: policy.count(PageKind.ANON) + policy.count(PageKind.FILE),
+    };
+  }
+
+  #facts(control: ScanControl, nrFreed: number): ScanFacts {
+    const { priority, scanned, nrWriteback, nrImmediate, writebackPfn } = control;
+    return {
+      ...this.#isolation(),
+      nrInFlight: this.nrInFlight,
+      nrScanned: scanned,
+      nrFreed,
+      nrWriteback,
+      nrImmediate,
+      writebackPfn,
+      priority,
+      isHopeless: this.isHopeless,
+    };
   }
 
   /**
@@ -133,15 +181,36 @@ export class Reclaim implements Reclaimer {
    * @returns frames freed at once plus pages whose writing was started.
    */
   shrink(target: number, mayWrite: boolean, byKswapd: boolean, task: TaskContext | null = null): number {
+    return this.#scan(this.#controlOf(target, mayWrite, byKswapd, task));
+  }
+
+  #controlOf(target: number, mayWrite: boolean, byKswapd: boolean, task: TaskContext | null): ScanControl {
     const { rule } = this.#parts;
-    const mayEnter: MayEnter | null = task === null || task.scopes.length === 0 ? null : (node, pfn) => rule.mayEnter(task, node, pfn);
-    const control: ScanControl = { byKswapd, maySwapOut: mayWrite, mayEnter, target, scanned: 0, freed: 0, started: 0, dirtyFiles: 0 };
-    for (let priority = LOWEST_PRIORITY; priority >= 0 && control.freed + control.started < target; priority--) {
+    return {
+      byKswapd,
+      mayWrite,
+      maySwapOut: mayWrite,
+      mayEnter: task === null || task.scopes.length === 0 ? null : (node, pfn) => rule.mayEnter(task, node, pfn),
+      target,
+      scanned: 0,
+      freed: 0,
+      started: 0,
+      dirtyFiles: 0,
+      priority: LOWEST_PRIORITY,
+      nrWriteback: 0,
+      nrImmediate: 0,
+      writebackPfn: -1,
+    };
+  }
+
+  #scan(control: ScanControl): number {
+    for (let priority = LOWEST_PRIORITY; priority >= 0 && control.freed + control.started < control.target; priority--) {
+      control.priority = priority;
       this.#shrinkAt(priority, control);
     }
-    if (control.dirtyFiles > 0 && mayWrite) control.started += this.#wakeFlushers(control.dirtyFiles, mayEnter);
+    this.#flush(control);
     const { counters } = this.#parts.memory;
-    if (byKswapd) {
+    if (control.byKswapd) {
       counters.pgscan_kswapd += control.scanned;
       counters.pgsteal_kswapd += control.freed;
     } else {
@@ -190,6 +259,7 @@ export class Reclaim implements Reclaimer {
     const count = policy.isolate(kind, candidates, Math.min(wanted, SCAN_BATCH));
     memory.frames.touch(candidates, count);
     let nrToWrite = 0;
+    const dirtyBefore = control.dirtyFiles;
     for (let i = 0; i < count; i++) {
       const pfn = candidates[i];
       switch (judge(flags[pfn], refs[pfn], isAnonymous, control.maySwapOut)) {
@@ -215,6 +285,9 @@ export class Reclaim implements Reclaimer {
           policy.putBack(pfn, PutBack.KEEP);
           break;
         case Verdict.IN_WRITEBACK:
+          control.nrWriteback++;
+          control.writebackPfn = pfn;
+          if ((flags[pfn] & PG.RECLAIM) !== 0) control.nrImmediate++;
           flags[pfn] |= PG.RECLAIM;
           policy.putBack(pfn, PutBack.KEEP);
           break;
@@ -228,6 +301,7 @@ export class Reclaim implements Reclaimer {
       }
     }
     if (nrToWrite > 0) this.#startSwapWriteback(nrToWrite, control);
+    if (count > 0 && control.dirtyFiles - dirtyBefore === count) this.#flush(control); // nothing but dirt is next to go
     control.scanned += count;
     return count === 0 ? wanted : count;
   }
@@ -271,6 +345,7 @@ export class Reclaim implements Reclaimer {
   /** For whoever ended some writeback: kswapd and the waiters look again. */
   noteProgress(): void {
     this.progress.wakeAll();
+    this.#throttle.noteProgress();
     if (!this.isWorkInFlight) this.#parts.memory.allocator.retryWaiters();
   }
 
@@ -333,12 +408,18 @@ export class Reclaim implements Reclaimer {
     return freed;
   }
 
-  #wakeFlushers(nrPages: number, mayEnter: MayEnter | null): number {
-    return this.#parts.writeback.startWriteback(nrPages, (cache) => {
+  /** Has the flushers write what was found dirty. What has been written when this ends can be freed at once, and is not on its way. */
+  #flush(control: ScanControl): void {
+    const { dirtyFiles, mayEnter, mayWrite } = control;
+    control.dirtyFiles = 0;
+    if (dirtyFiles === 0 || !mayWrite) return;
+    const before = this.nrInFlight;
+    this.#parts.writeback.startWriteback(dirtyFiles, (cache) => {
       const node = mayEnter === null ? null : cache.writesThrough();
       if (node === null || mayEnter === null || mayEnter(node)) return anyPage;
       return node.mayReclaim === undefined ? null : (pfn) => mayEnter(node, pfn);
     });
+    control.started += Math.max(this.nrInFlight - before, 0);
   }
 
   /** Pages of meminfo that reclaim knows: on lists, by class. */
@@ -353,4 +434,9 @@ export class Reclaim implements Reclaimer {
       nrActiveFile: policy.count(PageKind.FILE) - nrInactiveFile,
     };
   }
+}
+
+/** Pages written since boot, to files and to swap. */
+function writtenPages({ pswpout, nr_written }: Counters): number {
+  return pswpout + nr_written;
 }

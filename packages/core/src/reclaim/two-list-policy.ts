@@ -1,5 +1,5 @@
 /**
- * Active and inactive lists with refault distance (M18): the default policy.
+ * Active and inactive lists with refault distance (M18): the policy that is known from Linux, for comparison and for who wants it.
  *
  *     new page ──► inactive ──(young twice)──► active        anon and file apart, newest at the head
  *                     │  ▲                        │
@@ -155,5 +155,5 @@ class TwoListPolicy implements ReplacementPolicy {
   }
 }
 
-/** The default policy. */
+/** Two lists, for `REPLACEMENT_POLICY`. */
 export const twoListPolicy: ReplacementPolicyFactory = (parts) => new TwoListPolicy(parts);

@@ -14,3 +14,4 @@ export {
   SimulationFailure,
   simulate,
 } from './explore.js';
+export { recordedTrace, TRACES_VARIABLE, tracesFolder } from './recorded-traces.js';

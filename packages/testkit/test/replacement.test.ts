@@ -3,9 +3,25 @@
  * ones always run.
  */
 import { clockProPolicy, createCounters, FrameClass, FrameTable, PageKind, PG, PutBack, twoListPolicy } from '@tidemark/core';
+import { loopTrace, mixedTrace, runPolicy, type Trace } from '@tidemark/testkit';
+import { recordedTrace, tracesFolder } from '@tidemark/testkit/host';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { lruHits, mixed, recorded, runPolicy, TRACES_FOLDER } from './support/traces.js';
+
+const folder = tracesFolder();
+const recorded = (name: string): Trace => recordedTrace(folder as string, name);
+
+/** Hits of LRU. */
+function lruHits(trace: Trace, nrFrames: number): number {
+  const pages = new Map<number, true>();
+  let hits = 0;
+  for (const block of trace) {
+    if (pages.delete(block)) hits++;
+    else if (pages.size === nrFrames) pages.delete(pages.keys().next().value as number);
+    pages.set(block, true);
+  }
+  return hits;
+}
 
 /** Trace, frames, hit ratio of CLOCK-Pro as its author's program has it, in %. */
 const PUBLISHED: readonly (readonly [trace: string, nrFrames: number, percent: number])[] = [
@@ -31,7 +47,7 @@ const PUBLISHED: readonly (readonly [trace: string, nrFrames: number, percent: n
   ['sprite', 600, 81.4],
 ];
 
-describe.skipIf(TRACES_FOLDER === null)('CLOCK-Pro on recorded traces', () => {
+describe.skipIf(folder === null)('CLOCK-Pro on recorded traces', () => {
   it('is at most 2 points below what was published on any, and not below it on average', { timeout: 60_000 }, () => {
     let sum = 0;
     for (const [name, nrFrames, published] of PUBLISHED) {
@@ -53,7 +69,7 @@ describe.skipIf(TRACES_FOLDER === null)('CLOCK-Pro on recorded traces', () => {
 
 describe('CLOCK-Pro on made traces', () => {
   it('gets nearly what can be had of a loop that is larger than memory, where lists get nothing', () => {
-    const loop = Uint32Array.from({ length: 50_000 }, (_, i) => i % 500);
+    const loop = loopTrace(50_000, 500);
     for (const nrFrames of [100, 250, 400]) {
       const { hits } = runPolicy(clockProPolicy, loop, nrFrames);
       expect(hits / loop.length).toBeGreaterThan((nrFrames - nrFrames / 25 - 4) / 500 - 0.01);
@@ -63,7 +79,7 @@ describe('CLOCK-Pro on made traces', () => {
 
   it('keeps a hot set through scans', () => {
     for (const seed of [1, 2, 3]) {
-      const trace = mixed(seed, 60_000);
+      const trace = mixedTrace(seed, 60_000);
       for (const nrFrames of [200, 500]) {
         const ours = runPolicy(clockProPolicy, trace, nrFrames);
         expect(ours.hits).toBeGreaterThan(lruHits(trace, nrFrames));
