@@ -31,3 +31,4 @@ export {
 export { PagedBuffer, type PagedBufferOptions } from './paged-buffer.js';
 export { type ElementType, type NumericArray, PagedView } from './paged-view.js';
 export { swap } from './plugin.js';
+export { SwapManager } from './swap-manager.js';

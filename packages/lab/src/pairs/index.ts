@@ -9,6 +9,7 @@ import { lastPages } from '../topologies/last-pages.js';
 import { topologyNamed } from '../topologies/index.js';
 import type { Topology } from '../topology.js';
 import { swapOnPinned } from './lazy-pin.js';
+import { slotsOnDemand, swapOnRawDisk } from './slots-on-demand.js';
 import { stackedDevices } from './stacked-pools.js';
 import { globalThrottle, noEntitlement, noMarks, noTagCheck, unthrottled } from './strategies.js';
 
@@ -58,6 +59,13 @@ export const PAIRS: readonly Pair[] = [
       chain: ['filesystem: ext3:vd0 data', 'task: ext3:vd0 data', 'frames: free above min', 'writeback: /0/file'],
       isCycle: true,
     },
+  },
+  {
+    mechanism: 'M9',
+    without: 'cells of slots that are there from swapon on',
+    off: { topology: swapOnRawDisk, policy: slotsOnDemand },
+    on: { topology: swapOnRawDisk, policy: composed },
+    reason: { chain: ['task: grower', 'frames: any free frame'], isCycle: false },
   },
   {
     mechanism: 'M12',
