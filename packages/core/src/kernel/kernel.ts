@@ -172,19 +172,9 @@ export class Kernel {
     const rule = createRule(this.reserves.graph);
     const throttle = this.container.isRegistered(DIRTY_THROTTLE) ? this.container.resolve(DIRTY_THROTTLE) : hardDirtyLimits;
     this.writeback = new Writeback({ memory, clock, scheduler, unitsOf: (node) => this.reserves.unitsOf(node), throttle });
-    this.reclaim = new Reclaim({
-      memory,
-      spaces,
-      policy,
-      clock,
-      scheduler,
-      trace,
-      shrinkers,
-      rule,
-      waits: this.waits,
-      writeback: this.writeback,
-      throttle: this.container.isRegistered(RECLAIM_THROTTLE) ? this.container.resolve(RECLAIM_THROTTLE) : undefined,
-    });
+    const pauses = this.container.isRegistered(RECLAIM_THROTTLE) ? this.container.resolve(RECLAIM_THROTTLE) : undefined;
+    const parts = { memory, spaces, policy, clock, scheduler, trace, shrinkers, rule, throttle: pauses };
+    this.reclaim = new Reclaim({ ...parts, waits: this.waits, writeback: this.writeback });
     memory.allocator.reclaimer = this.reclaim;
     this.swap = this.container.isRegistered(SWAP_SUBSYSTEM) ? this.container.resolve(SWAP_SUBSYSTEM) : null;
     this.reclaim.swap = this.swap;
