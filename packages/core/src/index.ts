@@ -73,6 +73,7 @@ export * from './cache/page-cache.js';
 export * from './cache/pinned-file.js';
 export * from './cache/readahead-window.js';
 export * from './cache/writeback.js';
+export type { FreePages } from './cache/truncation.js';
 export * from './reclaim/clock-pro-policy.js';
 export * from './reclaim/kswapd.js';
 export * from './reclaim/reclaim.js';

@@ -57,6 +57,12 @@ interface ActiveArea {
 /** What an area is made of, before it is admitted. */
 type AreaToBe = Pick<SwapAreaParts, 'number' | 'name' | 'backing' | 'pinned' | 'header'>;
 
+/**
+ * The swap subsystem of one kernel: its areas, and which of them takes a page. Exported for whoever exchanges a part of it, by a class of his own
+ * under `SWAP_SUBSYSTEM`; nobody else needs it.
+ *
+ * @internal
+ */
 export class SwapManager implements SwapSubsystem {
   readonly #kernel: Kernel;
   /** By area number. */
