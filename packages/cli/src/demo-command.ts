@@ -15,15 +15,19 @@ Examples:
   tidemark demo
   tidemark demo --memory 8MiB --working-set 1GiB
   tidemark demo --stack ext3                            on a file of an ext3 that lies on an NBD device
+  tidemark demo --stack full                            on an NFS mount, its server and its ext3 over NBD in the same kernel
   tidemark demo --input /usr/bin/node --seed 7 --json
   tidemark demo --policy memalloc                       with one shared reserve instead of an account for each node
+
+The stacks nfs and full have a mount: an ordinary file of half the working set is written there meanwhile, made stable, read back and compared,
+strangers flood its server, and afterwards e2fsck looks at the image, if it is installed.
 
 Exit code 0 means that every byte came back, 3 that nothing moved any more: who waits for what is on stderr, and with --json on
 stdout as { stack, policy, stall }. --json prints one object with the keys stack, policy, verified, memoryBytes, smallestMemoryBytes,
 workingSetBytes, inputPath, inputBytes, derivedBytes, seed, sha256, loadSeconds, randomReadSeconds, sequentialReadSeconds,
 totalSeconds, throughputBytesPerSecond, pagesSwappedOut, pagesSwappedIn, refaults, metadataFrames, peakFramesUsed,
 memoryFrames, peakRssBytes, nodes [{ name, kind, level, nrUnits, need, standing, reserved, highWater, waits }], unfundedAllocations,
-holdingsBeyondDeclaration.`;
+holdingsBeyondDeclaration, beside { plainBytes, plainSeconds, strangersCalls, strangersConnections, strangersRefused } or null, isChecked.`;
 
 interface Words {
   stack: StackName;

@@ -25,16 +25,24 @@ import { describeSwapArea, formatSwap, swap } from '@tidemark/swap';
 import { DeviceBytes } from './files/device-bytes.js';
 import { attempt } from './host-error.js';
 
-const BLOCK_BYTES = 4096;
-const JOURNAL_BLOCKS = 1024;
+export const BLOCK_BYTES = 4096;
+export const JOURNAL_BLOCKS = 1024;
 const EXPORT_NAME = 'disk';
 const SWAP_FILE = '/swapfile';
 const MAKER_MEMORY = '8MiB';
 const MIB = 2 ** 20;
 
-/** Bytes of a filesystem that has room for a swap file: its map, bitmaps, inode tables and journal come on top. */
-function diskBytes(nrSlots: number): number {
-  return Math.ceil((nrSlots * PAGE_SIZE * 1.04) / MIB + 16) * MIB;
+/** Bytes of a filesystem that has room for a swap file and `spareBytes` of others: their maps, bitmaps, inode tables and journal come on top. */
+export function diskBytes(nrSlots: number, spareBytes = 0): number {
+  return Math.ceil(((nrSlots * PAGE_SIZE + spareBytes) * 1.04) / MIB + 16) * MIB;
+}
+
+/** What is to be on a disk. */
+export interface DiskLayout {
+  readonly nrSlots: number;
+  readonly swapFile: string;
+  readonly folders: readonly string[];
+  readonly spareBytes: number;
 }
 
 /**
@@ -44,7 +52,7 @@ function diskBytes(nrSlots: number): number {
  */
 export async function startExt3Stack(kernel: Kernel, folder: string, nrSlots: number): Promise<void> {
   const store = path.join(folder, 'disk');
-  await makeDisk(store, nrSlots);
+  await makeDisk(store, { nrSlots, swapFile: SWAP_FILE, folders: [], spareBytes: 0 });
   const file = await kernel.openBlockDevice(store);
   const server = await NbdServer.listen(kernel, { address: '127.0.0.1:0', exports: { [EXPORT_NAME]: file } });
   const device = await kernel.openBlockDevice(server.uriOf(EXPORT_NAME));
@@ -52,9 +60,9 @@ export async function startExt3Stack(kernel: Kernel, folder: string, nrSlots: nu
   await kernel.swapOn(SWAP_FILE);
 }
 
-/** Makes an image with a swap file in it. */
-async function makeDisk(store: string, nrSlots: number): Promise<void> {
-  const sizeBytes = diskBytes(nrSlots);
+/** Makes an image with folders and a swap file in it. @throws KernelError for what does not fit. */
+export async function makeDisk(store: string, { nrSlots, swapFile, folders, spareBytes }: DiskLayout): Promise<void> {
+  const sizeBytes = diskBytes(nrSlots, spareBytes);
   attempt(`make the disk ${store} of ${formatSize(sizeBytes)} (TMPDIR says where)`, () => {
     fs.writeFileSync(store, '');
     fs.truncateSync(store, sizeBytes);
@@ -77,7 +85,8 @@ async function makeDisk(store: string, nrSlots: number): Promise<void> {
       await mkfs(bytes, planMkfs(device.name, bytes.sizeBytes, options));
     });
     await kernel.mount('ext3:disk', '/', { device });
-    await makeFile(kernel, nrSlots * PAGE_SIZE);
+    for (const folder of folders) await kernel.fs.promises.mkdir(folder);
+    await makeFile(kernel, swapFile, nrSlots * PAGE_SIZE);
     await kernel.unmount('/');
   } finally {
     await kernel.shutdown();
@@ -85,15 +94,15 @@ async function makeDisk(store: string, nrSlots: number): Promise<void> {
 }
 
 /** A file without holes. */
-async function makeFile(kernel: Kernel, sizeBytes: number): Promise<void> {
+async function makeFile(kernel: Kernel, name: string, sizeBytes: number): Promise<void> {
   const { vfs, task } = kernel;
-  const file = await run(vfs.open(vfs.caller(), SWAP_FILE, OpenFlag.READ_WRITE | OpenFlag.CREATE, 0o600));
-  if (typeof file === 'number') throw errorFrom(file, `make ${SWAP_FILE}`);
+  const file = await run(vfs.open(vfs.caller(), name, OpenFlag.READ_WRITE | OpenFlag.CREATE, 0o600));
+  if (typeof file === 'number') throw errorFrom(file, `make ${name}`);
   try {
     let status = await run(vfs.data.allocate(vfs.caller(), file, AllocateMode.RESERVE, 0, sizeBytes));
     if (status === 0) status = await run(vfs.data.sync(task, file, false));
     if (status === 0) await formatSwap(kernel, file);
-    if (status < 0) throw errorFrom(status, `make ${SWAP_FILE} of ${formatSize(sizeBytes)}`);
+    if (status < 0) throw errorFrom(status, `make ${name} of ${formatSize(sizeBytes)}`);
   } finally {
     file.release();
   }

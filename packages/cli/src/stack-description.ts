@@ -14,17 +14,20 @@ import {
 import { MOUNT_OBJECTS } from '@tidemark/fs-ext3';
 import { describeNbdClient, describeNbdServer, parseUri } from '@tidemark/nbd';
 import { describeSwapArea, pagedBufferTerm, swapPinFrames } from '@tidemark/swap';
+import { describeChainStack } from './chain-stack.js';
 import { describeExt3Stack } from './ext3-stack.js';
 import { swapDeviceOf, swapFilePages } from './stack.js';
 
 /**
- * Describes a stack by its word: `nbd`, `ext3`, `swap:DEVICE`, DEVICE. All but the last hold a working set, whose page cells count, too.
+ * Describes a stack by its word: `nbd`, `ext3`, `nfs`, `full`, `swap:DEVICE`, DEVICE. All but the last hold a working set, whose page cells count, too.
  * @throws KernelError EINVAL for a device nobody would open, EFBIG for a working set that no swap area holds.
  */
 export function describeStack(stack: string, workingSetBytes: number): StackDescription {
   const held = [pagedBufferTerm(workingSetBytes)];
   if (stack === 'nbd') return { nodes: nbdStack(swapFilePages(workingSetBytes)), held };
   if (stack === 'ext3') return { nodes: describeExt3Stack(swapFilePages(workingSetBytes)), held: [...held, MOUNT_OBJECTS] };
+  if (stack === 'nfs' || stack === 'full')
+    return { nodes: describeChainStack(swapFilePages(workingSetBytes), stack === 'full'), held: [...held, MOUNT_OBJECTS] };
   const swapDevice = swapDeviceOf(stack);
   if (swapDevice === null) return { nodes: [describeDevice(stack)], held: [] };
   const device = describeDevice(swapDevice);

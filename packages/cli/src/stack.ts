@@ -3,6 +3,7 @@
  *
  *     nbd           swap area → nbd client → TCP on loopback → nbd server → temporary file
  *     ext3          swap area → a file of ext3 → nbd client → … (ext3-stack.ts)
+ *     nfs, full     swap area → a file on an NFS mount → server of the same kernel → ext3 → … (chain-stack.ts)
  *     swap:DEVICE   swap area → the device
  *     DEVICE        the device alone
  *
@@ -13,18 +14,25 @@ import os from 'node:os';
 import path from 'node:path';
 import { type BlockDevice, formatSize, type Kernel, KernelError, MAX_SLOTS, PAGE_SIZE } from '@tidemark/core';
 import { NbdServer } from '@tidemark/nbd';
+import { type Chain, startChainStack } from './chain-stack.js';
 import { startExt3Stack } from './ext3-stack.js';
 import { attempt } from './host-error.js';
 import { onWayOut } from './outcome.js';
 
 /** Stacks that have a name. */
-export const STACKS = ['nbd', 'ext3'] as const;
+export const STACKS = ['nbd', 'ext3', 'nfs', 'full'] as const;
 export type StackName = (typeof STACKS)[number];
 
-/** Sets up a stack that has a name, for a working set of so many bytes; all of it ends with the kernel. @throws KernelError. */
-export async function startStack(kernel: Kernel, stack: StackName, folder: string, workingSetBytes: number): Promise<void> {
+/**
+ * Sets up a stack that has a name, for a working set of so many bytes; all of it ends with the kernel.
+ * @returns the mount of a stack that has one to write to.
+ * @throws KernelError for what does not fit.
+ */
+export async function startStack(kernel: Kernel, stack: StackName, folder: string, workingSetBytes: number): Promise<Chain | null> {
+  if (stack === 'nfs' || stack === 'full') return startChainStack(kernel, folder, swapFilePages(workingSetBytes), stack === 'full');
   if (stack === 'nbd') await startNbdStack(kernel, folder, workingSetBytes);
   else await startExt3Stack(kernel, folder, swapFilePages(workingSetBytes));
+  return null;
 }
 
 export function isStackName(word: string): word is StackName {

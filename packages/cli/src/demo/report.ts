@@ -3,6 +3,7 @@
  */
 import { formatSize, type ReservePolicyName } from '@tidemark/core';
 import type { StackName } from '../stack.js';
+import type { BesideReport } from './beside.js';
 import { type DemoUse, formatDemoUse } from './plan.js';
 
 /** Keys and meaning are stable. Sizes in bytes, times in seconds, frames and pages of 4096 bytes. */
@@ -27,6 +28,10 @@ export interface DemoReport extends DemoUse {
   readonly loadSeconds: number;
   readonly randomReadSeconds: number;
   readonly sequentialReadSeconds: number;
+  /** What went on beside it, in a stack that has a mount. */
+  readonly beside: BesideReport | null;
+  /** `e2fsck -fn` found nothing in the image; false if there is none, or the tool is not installed. */
+  readonly isChecked: boolean;
   /** From before the kernel booted until after it was down. */
   readonly totalSeconds: number;
   /** Bytes through the buffer (loaded, read at random, read in order) by the seconds of these three. */
@@ -42,6 +47,14 @@ export interface DemoReport extends DemoUse {
   /** Of the process, by the operating system. */
   readonly peakRssBytes: number;
 }
+
+/** What a stack swaps over, for people. */
+const WAYS: Readonly<Record<StackName, string>> = {
+  nbd: 'NBD',
+  ext3: 'ext3 over NBD',
+  nfs: 'NFS from an ext3',
+  full: 'NFS from an ext3 over NBD',
+};
 
 /** The report as lines for people. */
 export function formatReport(report: DemoReport): string {
@@ -65,7 +78,18 @@ export function formatReport(report: DemoReport): string {
     ['peak in use', `${count(report.peakFramesUsed)} of ${count(report.memoryFrames)} frames`],
     ['peak RSS', formatSize(report.peakRssBytes)],
   ];
-  const title = `${formatSize(size)} in ${formatSize(report.memoryBytes)} of memory, swapped over NBD on loopback: every byte came back`;
+  if (report.beside !== null) {
+    const { plainBytes, plainSeconds, strangersCalls, strangersConnections, strangersRefused } = report.beside;
+    rows.push(
+      ['an ordinary file', `${formatSize(plainBytes)} written to the mount, made stable and read back, ${plainSeconds.toFixed(2)} s`],
+      [
+        'strangers',
+        `${count(strangersCalls)} calls, ${count(strangersConnections)} connections, ${count(strangersRefused)} of them refused or cut`,
+      ],
+      ['e2fsck -fn', report.isChecked ? 'nothing to say' : 'is not installed'],
+    );
+  }
+  const title = `${formatSize(size)} in ${formatSize(report.memoryBytes)} of memory, swapped over ${WAYS[report.stack]} on loopback: every byte came back`;
   const lines = [title, ...rows.map(([name, value]) => `  ${name.padEnd(20)}${value}`), ...formatDemoUse(report)];
   return `${lines.join('\n')}\n`;
 }

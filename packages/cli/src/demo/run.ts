@@ -12,12 +12,14 @@
  * memory for any working set.
  */
 import { createHash } from 'node:crypto';
+import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { setImmediate as afterIo } from 'node:timers/promises';
 import v8 from 'node:v8';
 import { Kernel, PAGE_SIZE, planLeast, type ReservePolicyName } from '@tidemark/core';
 import { host } from '@tidemark/core/host';
 import { ext3 } from '@tidemark/fs-ext3';
+import { nfs } from '@tidemark/fs-nfs';
 import { nbd } from '@tidemark/nbd/host';
 import { PagedBuffer, swap } from '@tidemark/swap';
 import { JobFailed, onWayOut, Stalled } from '../outcome.js';
@@ -25,6 +27,7 @@ import type { Progress } from '../progress.js';
 import { type StackName, startStack, withTemporaryFolder } from '../stack.js';
 import { STALL_QUIET_MS, STALLED_SHUTDOWN_MS, stallOf } from '../stall.js';
 import { describeStack } from '../stack-description.js';
+import { besideOf } from './beside.js';
 import { formatDemoPlan, useOf } from './plan.js';
 import type { DemoReport } from './report.js';
 import { CHUNK_BYTES, Source } from './source.js';
@@ -63,19 +66,24 @@ async function runIn(folder: string, options: DemoOptions, source: Source, progr
   const { stack, memoryBytes, workingSetBytes, policy } = options;
   const kernel = await Kernel.boot({
     memory: memoryBytes,
-    plugins: [host, swap, nbd, ext3],
+    plugins: [host, swap, nbd, ext3, nfs],
     name: 'demo',
     policy,
     watchdog: { quietMs: STALL_QUIET_MS },
   });
   const stall = stallOf(kernel);
   try {
-    await startStack(kernel, stack, folder, workingSetBytes);
+    const chain = await startStack(kernel, stack, folder, workingSetBytes);
     const buffer = await PagedBuffer.create(kernel, { sizeBytes: workingSetBytes });
     const smallestMemoryBytes = planLeast(describeStack(stack, workingSetBytes)).total * PAGE_SIZE;
     progress.say(formatDemoPlan(kernel.reserves.explain(), smallestMemoryBytes, folder));
     progress.say(describe(source, options.inputPath === undefined));
-    const measured = await Promise.race([work(kernel, buffer, source, progress), stall]);
+    let isOver = false;
+    const working = work(kernel, buffer, source, progress).finally(() => {
+      isOver = true;
+    });
+    const besides = chain === null ? null : besideOf(kernel, chain, plainBytesOf(workingSetBytes), () => isOver);
+    const [measured, beside] = await Promise.race([Promise.all([working, besides]), stall]);
     const use = useOf(kernel, folder);
     buffer.close();
     const { leakedFrames, leakedTimers, problems } = await kernel.shutdown();
@@ -83,7 +91,17 @@ async function runIn(folder: string, options: DemoOptions, source: Source, progr
       throw new JobFailed(`shutdown left ${leakedFrames} frames and ${leakedTimers} timers behind: ${problems.join('; ')}`);
     }
     const totalSeconds = (performance.now() - beganMs) / 1000;
-    return { ...headOf(options, source), ...measured, ...use, smallestMemoryBytes, totalSeconds, peakRssBytes: peakRssBytes() };
+    const isChecked = chain !== null && checkImage(chain.image);
+    return {
+      ...headOf(options, source),
+      ...measured,
+      ...use,
+      beside,
+      isChecked,
+      smallestMemoryBytes,
+      totalSeconds,
+      peakRssBytes: peakRssBytes(),
+    };
   } catch (error) {
     if (error instanceof Stalled) await kernel.shutdown({ timeoutMs: STALLED_SHUTDOWN_MS });
     throw error;
@@ -202,6 +220,22 @@ function headOf(options: DemoOptions, source: Source) {
     seed: options.seed,
     policy: options.policy,
   } as const;
+}
+
+/** Half of the working set, in whole chunks. */
+function plainBytesOf(workingSetBytes: number): number {
+  return Math.ceil(workingSetBytes / 2 / CHUNK_BYTES) * CHUNK_BYTES;
+}
+
+/** Has e2fsck look at the image. @returns false if it is not installed. @throws JobFailed with what it says. */
+function checkImage(image: string): boolean {
+  const { status, error, stdout } = spawnSync('e2fsck', ['-fn', image], {
+    encoding: 'utf8',
+    env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` },
+  });
+  if (error !== undefined) return false;
+  if (status !== 0) throw new JobFailed(`e2fsck -fn: ${stdout.trim()}`);
+  return true;
 }
 
 /** Most memory this process has had resident. Linux's own mark: what getrusage says may be that of the program that started this one. */
