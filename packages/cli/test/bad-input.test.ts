@@ -68,7 +68,7 @@ describe('words', () => {
     ['demo --working-set lots', /--working-set "lots" is not a size/],
     ['demo --seed -1', /--seed/],
     ['demo --seed x', /--seed "x" is not a whole number/],
-    ['demo --stack ext3', /--stack "ext3" does not exist; there is nbd/],
+    ['demo --stack ext9', /--stack "ext9" does not exist; there is nbd, ext3, nfs, full/],
     ['demo --policy best', /--policy "best" does not exist; there is none, memalloc, .*limits, vmio, composed/],
     ['demo --input ', /--input is empty; want a path/],
     ['reserves', /missing required argument 'stack'/],

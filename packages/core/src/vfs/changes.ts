@@ -14,10 +14,11 @@ export interface Change {
   readonly inode: Inode;
 }
 
-type Listener = (change: Change) => void;
+/** Who is told of each change, when it has been made. */
+export type ChangeListener = (change: Change) => void;
 
 export class Changes {
-  readonly #listeners = new Set<Listener>();
+  readonly #listeners = new Set<ChangeListener>();
   /** Whom the end is told, listeners or not. */
   readonly #ends = new Set<() => void>();
   #hasEnded = false;
@@ -27,11 +28,11 @@ export class Changes {
    * @param changed null for one who wants to know of the end only.
    * @returns a function that ends it; null if there are too many, or the tree is being shut down.
    */
-  subscribe(changed: Listener | null, ended: () => void = () => {}): (() => void) | null {
+  subscribe(changed: ChangeListener | null, ended: () => void = () => {}): (() => void) | null {
     if (this.#hasEnded || this.#ends.size >= LISTENERS_MAX) return null;
     const end = (): void => ended(); // one function for each call
     this.#ends.add(end);
-    const listener: Listener | null = changed === null ? null : (change) => changed(change);
+    const listener: ChangeListener | null = changed === null ? null : (change) => changed(change);
     if (listener !== null) this.#listeners.add(listener);
     return () => {
       this.#ends.delete(end);
