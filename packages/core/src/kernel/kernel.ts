@@ -27,8 +27,9 @@ import { type ReservePolicyName, reservePolicyNamed } from '../mm/policy/named.j
 import { ReservePlanner } from '../mm/reserve-planner.js';
 import type { WatermarkOptions } from '../mm/watermarks.js';
 import type { WriteoutNode } from '../mm/writeout-graph.js';
-import { clockProPolicy } from '../reclaim/clock-pro-policy.js';
+
 import { Reclaim } from '../reclaim/reclaim.js';
+import { twoListPolicy } from '../reclaim/two-list-policy.js';
 import { AbortSource } from '../task/abort.js';
 import type { Clock, RandomSource, Scheduler } from '../task/clock.js';
 import { TaskContext } from '../task/task-context.js';
@@ -157,7 +158,7 @@ export class Kernel {
       memory.bindPolicy(reservePolicyNamed(options.policy ?? 'composed'), clock);
     } else memory.bindPolicy(this.container.resolve(RESERVE_POLICY), clock);
     this.localConnections = new LocalConnections({ memory, reserves: this.reserves, scheduler, task: this.task });
-    const createPolicy = this.container.isRegistered(REPLACEMENT_POLICY) ? this.container.resolve(REPLACEMENT_POLICY) : clockProPolicy;
+    const createPolicy = this.container.isRegistered(REPLACEMENT_POLICY) ? this.container.resolve(REPLACEMENT_POLICY) : twoListPolicy;
     const policy = createPolicy({ frames: memory.frames, counters: memory.counters, maySwap: () => (this.swap?.nrFreeSlots ?? 0) > 0 });
     this.vfs = new Vfs({
       memory,

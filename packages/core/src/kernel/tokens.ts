@@ -55,5 +55,5 @@ export const RECLAIM_RULE: Token<ReclaimRuleFactory> = token('reclaim-rule');
 export const DIRTY_THROTTLE: Token<DirtyThrottleFactory> = token('dirty-throttle');
 /** Who pauses after a direct reclaim, and for how long; the default is the table of M18. */
 export const RECLAIM_THROTTLE: Token<ReclaimThrottleFactory> = token('reclaim-throttle');
-/** Which page goes next; the default is CLOCK-Pro (M18). */
+/** Which page goes next; the default is active and inactive lists with refault distance (M18). */
 export const REPLACEMENT_POLICY: Token<ReplacementPolicyFactory> = token('replacement-policy');

@@ -1,5 +1,5 @@
 /**
- * The default replacement policy, which scans and loops do not defeat (M18): CLOCK-Pro, which is LIRS with a bit for each reference in place of an order.
+ * A replacement policy that scans and loops do not defeat (M18): CLOCK-Pro, which is LIRS with a bit for each reference in place of an order.
  *
  * A page is as good as the distance between its last two uses, not as the last use is recent. Of each kind of pages there are
  *
@@ -336,5 +336,5 @@ class ClockProPolicy implements ReplacementPolicy {
   }
 }
 
-/** CLOCK-Pro, the default. */
+/** CLOCK-Pro, for `REPLACEMENT_POLICY`. */
 export const clockProPolicy: ReplacementPolicyFactory = (parts) => new ClockProPolicy(parts);
