@@ -35,7 +35,7 @@ describe('tidemark lab', () => {
     expect(JSON.parse(stdout)).toMatchObject({ topology: 'T6', policy: 'composed', seed: 1, verdict: 'completes', error: null, stall: [] });
     const refused = await lab('--topology', 'T11c');
     expect(refused.code).toBe(0);
-    expect(refused.stdout).toMatch(/is refused .*\n +EDEADLK: .*bitmap of md:0 → md:0 array → bitmap of md:0/);
+    expect(refused.stdout).toMatch(/is refused .*\n +EDEADLK: .*bitmap of md:0 → ext3:md:0 data → md:0 → bitmap of md:0/);
   });
 
   it('--dot prints the wait-for graph with its cycles red', async () => {
